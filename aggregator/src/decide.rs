@@ -1,0 +1,108 @@
+//! Decides what one record is, before anything is remembered of it: an event, a record of another partition, or one that
+//! is refused for good. Pure: the same record gets the same decision for ever, whoever decides.
+
+use crate::schema::Schemas;
+use log::Record;
+use schemas::{Event, Partition, Reason, Timestamp, avro, json, key, limits};
+
+/// What one record is.
+#[derive(Debug)]
+pub enum Decision<'a> {
+    /// An event that keeps every limit.
+    Event(Event<'a>),
+    /// It belongs to this other partition.
+    Misplaced(Partition),
+    /// It can never be counted.
+    Refused(Refused),
+    /// Its writer's schema has to be fetched first.
+    NeedsSchema(u32),
+}
+
+/// Why a record can never be counted, and whose it is as far as can be read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub reason: Reason,
+    /// Its tenant, empty where none could be read.
+    pub tenant: String,
+    /// Its user, empty where none could be read.
+    pub user: String,
+    /// What is wrong with it, for people.
+    pub detail: String,
+}
+
+impl Refused {
+    /// A refusal of a record whose tenant could not be read.
+    fn unread(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, tenant: String::new(), user: String::new(), detail: detail.into() }
+    }
+
+    /// A refusal of an event that could be read.
+    pub fn of(event: &Event<'_>, reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, tenant: event.tenant.to_string(), user: event.user_id.to_string(), detail: detail.into() }
+    }
+}
+
+/// When the log took this event: for a copy, when it took the original.
+pub fn accepted_ms(record: &Record<'_>) -> i64 {
+    record.origin.map_or(record.append_ms, |origin| origin.append_ms)
+}
+
+/// Decides what the record at `partition` is.
+pub fn decide<'a>(record: &Record<'a>, partition: Partition, partitions: u32, schemas: &'a Schemas) -> Decision<'a> {
+    let Some(key) = record.key else {
+        return Decision::Refused(Refused::unread(Reason::NullKey, "the record has no key"));
+    };
+    let Some(value) = record.value else {
+        return Decision::Refused(Refused::unread(Reason::NullValue, "the record has no value"));
+    };
+    if value.len() > limits::EVENT_BYTES {
+        let detail = format!("the value is {} bytes long, at most {} are allowed", value.len(), limits::EVENT_BYTES);
+        return Decision::Refused(Refused::unread(Reason::Oversized, detail));
+    }
+    let right = key::partition(key, partitions);
+    if right != partition {
+        return Decision::Misplaced(right);
+    }
+    let accepted_at = Timestamp::from_millis(accepted_ms(record));
+    let event = match read(key, value, accepted_at, schemas) {
+        Ok(event) => event,
+        Err(other) => return *other,
+    };
+    if event.idempotency_key.as_bytes() != key {
+        let detail = "the record's key is not the event's idempotency_key";
+        return Decision::Refused(Refused::of(&event, Reason::KeyMismatch, detail));
+    }
+    match event.check(accepted_at) {
+        Ok(()) => Decision::Event(event),
+        Err(invalid) => Decision::Refused(Refused::of(&event, Reason::Invalid, invalid.to_string())),
+    }
+}
+
+/// Reads an event, or says what the record is instead.
+fn read<'a>(
+    key: &[u8],
+    value: &'a [u8],
+    accepted_at: Timestamp,
+    schemas: &'a Schemas,
+) -> Result<Event<'a>, Box<Decision<'a>>> {
+    let refused = |reason, detail: String| Box::new(Decision::Refused(Refused::unread(reason, detail)));
+    if value.first() == Some(&b'{') {
+        let key = std::str::from_utf8(key).map_err(|_| refused(Reason::Undecodable, "the key is not UTF-8".into()))?;
+        return json::decode(value, key, accepted_at).map_err(|invalid| {
+            let reason = if invalid.code == "not_json" { Reason::Undecodable } else { Reason::Invalid };
+            refused(reason, invalid.to_string())
+        });
+    }
+    let Some((id, body)) = avro::frame(value) else {
+        return Err(refused(Reason::Undecodable, "neither Avro in the Confluent format nor a JSON object".into()));
+    };
+    if schemas.is_own(id) {
+        return avro::decode(body).map_err(|error| refused(Reason::Undecodable, error.to_string()));
+    }
+    match schemas.foreign(id) {
+        None => Err(Box::new(Decision::NeedsSchema(id))),
+        Some(Err(ruling)) => Err(refused(ruling.reason, ruling.detail.clone())),
+        Some(Ok(foreign)) => foreign.decode(body).map_err(|error| refused(Reason::Undecodable, error.to_string())),
+    }
+}

@@ -1,0 +1,294 @@
+//! A lane: one thread, one member of the group, one transactional producer, and its source partitions.
+//!
+//! The loop polls, decides, folds, sends one transaction, reads back. It never blocks for long on anything but its
+//! own commit, so membership of the group does not hang on a slow registry or a long restore.
+
+mod metrics;
+mod held;
+mod commit;
+mod readback;
+mod reroute;
+
+pub use metrics::Metrics;
+
+use crate::decide::{Decision, decide};
+use crate::fold::Rules;
+use crate::schema::{Answer, Schemas};
+use crate::source::{Fault, Source};
+use crate::spill::Spill;
+use held::{Held, Phase};
+use log::{Appender, ChainReader, Lane as Member, LaneEvent, LogError, LogReader, RecordBatch};
+use schemas::Partition;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// Longest wait for the group while nothing else is due.
+const IDLE: Duration = Duration::from_millis(50);
+/// Longest wait for the group while a batch waits to be read back or a source is being restored.
+const BUSY: Duration = Duration::from_millis(2);
+/// Bytes of conclusions after which a batch is closed whatever its age: below what a transaction should hold.
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// How a lane works.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Name of this lane in commit records and logs.
+    pub name: String,
+    /// Age at which a batch is closed while the lane is fresh.
+    pub commit_interval: Duration,
+    /// Age at which a batch is closed while the lane is far behind.
+    pub bulk_commit_interval: Duration,
+    /// Records behind which a lane is far behind.
+    pub bulk_lag_records: u64,
+    /// Records of one partition in one batch at most.
+    pub batch_records: u64,
+    /// Batches sent and not read back at most, per partition.
+    pub pipeline: usize,
+    /// Bytes of memory for the dedup index of one partition.
+    pub dedup_memory_bytes: usize,
+    /// Keys of one partition at most; the lane stops rather than forget. `u64::MAX`: no limit.
+    pub dedup_max_keys: u64,
+    /// How long to try to finish what is in hand when asked to stop.
+    pub drain_deadline: Duration,
+}
+
+/// What a lane works with. Built anew when the log refuses a handle.
+pub struct Parts {
+    /// Member of the group and transactional producer.
+    pub member: Box<dyn Member>,
+    /// Reads the changelog.
+    pub chain: Box<dyn ChainReader>,
+    /// Reads `events` at chosen places.
+    pub reader: Box<dyn LogReader>,
+    /// Writes copies of misplaced records.
+    pub appender: Arc<dyn Appender>,
+    /// Asks the registry for schema ids.
+    pub questions: SyncSender<u32>,
+    /// The registry's answers.
+    pub answers: Receiver<(u32, Answer)>,
+    /// Where the lane says what it owns, for the projector.
+    pub owned: Owned,
+}
+
+/// The source partitions that the lanes of this process own; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Owned(Arc<Mutex<BTreeSet<Partition>>>);
+
+impl Owned {
+    /// What is owned now.
+    pub fn get(&self) -> BTreeSet<Partition> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BTreeSet<Partition>)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Why a lane ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// Its handles are of no use any more: build new ones and run again.
+    #[error("the lane has to begin again: {0}")]
+    Again(String),
+    /// A person must look before anything may be counted on.
+    #[error("the lane stopped: {0}")]
+    Stopped(String),
+}
+
+impl From<Fault> for Ended {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Log(error) => error.into(),
+            Fault::Spill(error) => Self::Again(error.to_string()),
+        }
+    }
+}
+
+impl From<LogError> for Ended {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Away(_) | LogError::Fatal(_) => Self::Again(error.to_string()),
+            LogError::Wrong(what) => Self::Stopped(what),
+        }
+    }
+}
+
+/// One lane while it runs.
+pub struct Lane {
+    settings: Settings,
+    rules: Arc<Rules>,
+    schemas: Schemas,
+    spill: Spill,
+    metrics: Metrics,
+    parts: Parts,
+    held: BTreeMap<Partition, Held>,
+    opened: Option<Instant>,
+    runtime: tokio::runtime::Handle,
+    stop: CancellationToken,
+}
+
+impl Lane {
+    /// A lane that owns nothing yet. `runtime` drives the copies of misplaced records.
+    pub fn new(
+        settings: Settings,
+        rules: Arc<Rules>,
+        own_schema: Option<u32>,
+        spill: Spill,
+        metrics: Metrics,
+        parts: Parts,
+        runtime: tokio::runtime::Handle,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            settings,
+            rules,
+            schemas: Schemas::new(own_schema),
+            spill,
+            metrics,
+            parts,
+            held: BTreeMap::new(),
+            opened: None,
+            runtime,
+            stop,
+        }
+    }
+
+    /// Runs until asked to stop, then drains. Blocks its thread.
+    pub fn run(mut self) -> Result<(), Ended> {
+        let ended = self.turn_until_stopped();
+        self.metrics.forget(self.held.keys().copied());
+        self.parts.owned.change(|owned| owned.retain(|partition| !self.held.contains_key(partition)));
+        self.held.clear();
+        self.parts.member.close();
+        ended
+    }
+
+    fn turn_until_stopped(&mut self) -> Result<(), Ended> {
+        while !self.stop.is_cancelled() {
+            self.turn()?;
+        }
+        let deadline = Instant::now() + self.settings.drain_deadline;
+        self.commit()?;
+        while self.held.values().any(|held| held.source.in_flight() > 0) && Instant::now() < deadline {
+            self.read_back(BUSY)?;
+        }
+        Ok(())
+    }
+
+    /// One turn of the loop.
+    fn turn(&mut self) -> Result<(), Ended> {
+        self.read_back(if self.is_full() { BUSY } else { Duration::ZERO })?;
+        self.start_restored()?;
+        self.learn_schemas()?;
+        self.send_reroutes();
+        if self.is_due() {
+            self.commit()?;
+        }
+        if self.is_full() {
+            return Ok(());
+        }
+        let timeout = self.timeout();
+        match self.parts.member.poll(timeout) {
+            Ok(event) => self.handle(event),
+            Err(LogError::Away(reason)) => {
+                tracing::warn!(lane = self.settings.name, reason, "the event log is away");
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// How long the group may be waited for.
+    fn timeout(&self) -> Duration {
+        let waits = self.held.values().any(|held| held.source.in_flight() > 0 || held.is_restoring());
+        let idle = if waits { BUSY } else { IDLE };
+        match self.opened {
+            Some(opened) => idle.min(self.interval().saturating_sub(opened.elapsed())),
+            None => idle,
+        }
+    }
+
+    fn handle(&mut self, event: LaneEvent) -> Result<(), Ended> {
+        match event {
+            LaneEvent::Idle => Ok(()),
+            LaneEvent::Assigned(partitions) => {
+                tracing::info!(lane = self.settings.name, ?partitions, "assigned");
+                for partition in partitions {
+                    self.hold(partition);
+                }
+                self.follow_chains()
+            }
+            LaneEvent::Revoked(partitions) => {
+                tracing::info!(lane = self.settings.name, ?partitions, "revoked");
+                // What is in hand is sent before it is let go; what does not hold is folded again by the next owner.
+                self.commit()?;
+                self.let_go(&partitions)?;
+                Ok(self.parts.member.release(&partitions)?)
+            }
+            LaneEvent::Lost(partitions) => {
+                tracing::warn!(lane = self.settings.name, ?partitions, "lost");
+                self.let_go(&partitions)?;
+                Ok(self.parts.member.release(&partitions)?)
+            }
+            LaneEvent::Records(batch) => self.fold(&batch),
+        }
+    }
+
+    /// Folds what came of one partition.
+    fn fold(&mut self, batch: &RecordBatch) -> Result<(), Ended> {
+        let partition = batch.partition;
+        let Some(held) = self.held.get_mut(&partition) else { return Ok(()) };
+        if !held.is_running() {
+            return Ok(());
+        }
+        let before = held.source.ledger();
+        for record in batch.iter() {
+            if record.offset < held.source.next() {
+                continue;
+            }
+            let decision = decide(&record, partition, self.rules.partitions, &self.schemas);
+            if let Decision::NeedsSchema(id) = decision {
+                held.phase = Phase::NeedsSchema { id, asked: None };
+                self.parts.member.pause(partition)?;
+                break;
+            }
+            held.source.fold(&record, decision).map_err(Fault::from)?;
+        }
+        held.source.set_leader_epoch(batch.leader_epoch);
+        self.metrics.folded(partition, batch.len(), &before, &held.source.ledger());
+        let (keys, spilled, bytes) = held.source.dedup_size();
+        self.metrics.dedup(partition, keys, spilled, bytes);
+        if keys >= self.settings.dedup_max_keys {
+            return Err(Ended::Stopped(format!(
+                "partition {partition} remembers {keys} keys, the limit dedup_max_keys: raise it; nothing is forgotten silently"
+            )));
+        }
+        if self.opened.is_none() {
+            self.opened = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Begins to hold a partition: its state is read from the chain.
+    fn hold(&mut self, partition: Partition) {
+        let source =
+            Source::new(partition, self.rules.clone(), self.settings.dedup_memory_bytes, self.spill.clone());
+        self.held.insert(partition, Held::restoring(source));
+        self.parts.owned.change(|owned| {
+            owned.insert(partition);
+        });
+    }
+
+    fn let_go(&mut self, partitions: &[Partition]) -> Result<(), Ended> {
+        for partition in partitions {
+            self.held.remove(partition);
+        }
+        self.parts.owned.change(|owned| owned.retain(|partition| !partitions.contains(partition)));
+        self.metrics.forget(partitions.iter().copied());
+        self.follow_chains()
+    }
+}

@@ -1,0 +1,150 @@
+//! What the lane reads of the chain: its own batches, another's, and at first everything.
+
+use super::held::{Phase, Waiting};
+use super::{Ended, Lane};
+use crate::source::ReadBack;
+use log::{ChainEvent, LogError, Place};
+use schemas::{Offset, Partition};
+use std::time::{Duration, Instant};
+
+/// Age at which a batch that was sent and not read back is in doubt.
+const DOUBT: Duration = Duration::from_secs(3);
+
+impl Lane {
+    /// Reads what came on the chains.
+    pub(super) fn read_back(&mut self, timeout: Duration) -> Result<(), Ended> {
+        let events = match self.parts.chain.poll(timeout) {
+            Ok(events) => events,
+            Err(LogError::Away(reason)) => {
+                tracing::warn!(lane = self.settings.name, reason, "the changelog is away");
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut lost = Vec::new();
+        for event in &events {
+            match event {
+                ChainEvent::Part { partition, offset, bytes } => {
+                    let Some(held) = self.held.get_mut(partition) else { continue };
+                    if lost.contains(partition) || *offset < held.source.chain.changelog {
+                        continue;
+                    }
+                    let superseded = held.source.chain.superseded;
+                    match held.source.offer(*offset, bytes).map_err(Ended::from)? {
+                        ReadBack::Lost => lost.push(*partition),
+                        ReadBack::Done(_) => self.metrics.read_back(*partition),
+                        ReadBack::Followed | ReadBack::Nothing => {}
+                    }
+                    self.metrics.superseded(*partition, held.source.chain.superseded - superseded);
+                }
+                ChainEvent::Reached(place) => {
+                    if let Some(held) = self.held.get_mut(&place.partition) {
+                        held.source.chain.reached(place.next);
+                    }
+                }
+            }
+        }
+        self.doubt(&mut lost);
+        if !lost.is_empty() {
+            tracing::warn!(lane = self.settings.name, partitions = ?lost, "a batch is off the chain: folding again");
+            self.begin_again(&lost)?;
+        }
+        Ok(())
+    }
+
+    /// Finds batches whose commit was said to be done but that never show.
+    fn doubt(&mut self, lost: &mut Vec<Partition>) {
+        for (partition, held) in &mut self.held {
+            let Some(id) = held.source.oldest_in_flight() else {
+                held.waiting = None;
+                continue;
+            };
+            let waiting = match held.waiting.take() {
+                Some(waiting) if waiting.id == id => waiting,
+                _ => Waiting { id, since: Instant::now(), mark: None },
+            };
+            let waiting = held.waiting.insert(waiting);
+            match waiting.mark {
+                None if waiting.since.elapsed() >= DOUBT => waiting.mark = self.parts.chain.mark(*partition).ok(),
+                Some(mark) if held.source.chain.changelog >= mark && !lost.contains(partition) => lost.push(*partition),
+                _ => {}
+            }
+        }
+    }
+
+    /// Drops what is held of these partitions and reads them from the chain again.
+    pub(super) fn begin_again(&mut self, partitions: &[Partition]) -> Result<(), Ended> {
+        for partition in partitions {
+            self.metrics.restarted(*partition);
+            self.parts.member.pause(*partition)?;
+            self.hold(*partition);
+        }
+        self.follow_chains()
+    }
+
+    /// Reads the chains of all held partitions, each from where it is.
+    pub(super) fn follow_chains(&mut self) -> Result<(), Ended> {
+        let place = |(partition, held): (&Partition, &super::Held)| Place {
+            partition: *partition,
+            next: held.source.chain.changelog,
+        };
+        let places: Vec<Place> = self.held.iter().map(place).collect();
+        Ok(self.parts.chain.assign(&places)?)
+    }
+
+    /// Lets partitions run whose chain was read up to its mark.
+    pub(super) fn start_restored(&mut self) -> Result<(), Ended> {
+        let mut restored = Vec::new();
+        for (partition, held) in &mut self.held {
+            let Phase::Restoring { mark } = &mut held.phase else { continue };
+            if mark.is_none() {
+                // A mark that cannot be had now is asked for in the next turn.
+                *mark = self.parts.chain.mark(*partition).ok();
+            }
+            if mark.is_some_and(|mark| held.source.chain.changelog >= mark) {
+                restored.push(*partition);
+            }
+        }
+        for partition in restored {
+            self.start(partition)?;
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, partition: Partition) -> Result<(), Ended> {
+        let (first, end) = match self.parts.reader.range(partition) {
+            Ok(range) => range,
+            Err(LogError::Away(_)) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(held) = self.held.get_mut(&partition) else { return Ok(()) };
+        check_range(partition, held.source.next(), first, end)?;
+        let unsent = held.source.take_unsent();
+        self.resend(partition, &unsent)?;
+        let Some(held) = self.held.get_mut(&partition) else { return Ok(()) };
+        held.phase = Phase::Running;
+        held.lag = end.0.saturating_sub(held.source.next().0);
+        let (keys, spilled, bytes) = held.source.dedup_size();
+        self.metrics.dedup(partition, keys, spilled, bytes);
+        let next = held.source.next();
+        tracing::info!(lane = self.settings.name, %partition, %next, keys, "restored from the chain");
+        Ok(self.parts.member.seek(partition, next)?)
+    }
+}
+
+/// What the chain concluded must be on the log, and what it did not conclude must be there still.
+fn check_range(partition: Partition, next: Offset, first: Offset, end: Offset) -> Result<(), Ended> {
+    if next > end {
+        return Err(Ended::Stopped(format!(
+            "`events` {partition} ends at {end}, but {next} is counted: the log was truncated or re-created; \
+             restore it, or make a new generation with `tidemark migrate`"
+        )));
+    }
+    if next < first {
+        return Err(Ended::Stopped(format!(
+            "`events` {partition} begins at {first}, but only what lies before {next} is counted: retention removed \
+             records that were never counted; restore them, or make a new generation with `tidemark migrate`"
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,288 @@
+//! The projector: makes the views follow the chains of the source partitions that this process owns.
+//!
+//! It reads the changelog by itself, applies the chain rule, adds up rows, and upserts *absolute* partials stamped with
+//! the chain position that last changed them. So a repeated write is a no-op and a late one harmless; any process may
+//! project, at any time. Progress is written only after every row it stands for was acknowledged.
+//!
+//! The changelog is its queue: while the store is away it reads no further, and memory stays bounded. A table that
+//! was emptied begins a new life, whose id every progress row of it carries; its rows are then written again from the start of the chain.
+
+mod flush;
+mod projection;
+mod sink;
+
+pub use flush::Metrics;
+pub use sink::Sink;
+
+use crate::lane::Owned;
+use crate::rows::RowsError;
+use crate::spill::Spill;
+use flush::{Flush, Flushed};
+use log::{ChainEvent, ChainReader, LogError, Place};
+use projection::Projection;
+use schemas::Partition;
+use service::readiness::Condition;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// Longest wait for the chains while nothing else is due.
+const IDLE: Duration = Duration::from_millis(10);
+/// How often the tables are asked whether they are still what they were.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// How the projector works.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The number of the generation.
+    pub generation: u32,
+    /// Time between flushes while fresh.
+    pub flush_interval: Duration,
+    /// Time between flushes while catching up: rows that change often are then written once.
+    pub bulk_flush_interval: Duration,
+    /// Dirty rows beyond which no more is read before they are written.
+    pub dirty_rows: usize,
+    /// Rows a second at most while fresh; 0: no limit. Keeps readers of the store fast.
+    pub rows_per_s: u32,
+    /// Bytes of memory for rows of users, per partition.
+    pub rows_memory_bytes: usize,
+}
+
+/// The projector of one process.
+pub struct Projector<S> {
+    settings: Settings,
+    sink: S,
+    chain: Box<dyn ChainReader>,
+    owned: Owned,
+    spill: Spill,
+    metrics: Metrics,
+    ready: Condition,
+    runtime: tokio::runtime::Handle,
+    stop: CancellationToken,
+    held: BTreeMap<Partition, Projection>,
+    flush: Option<Flush>,
+    last_flush: Instant,
+    last_check: Instant,
+}
+
+/// What a projector is made of beside its settings.
+pub struct Parts<S> {
+    /// Where the rows go.
+    pub sink: S,
+    /// Reads the changelog.
+    pub chain: Box<dyn ChainReader>,
+    /// Which partitions to project.
+    pub owned: Owned,
+    /// The local folder.
+    pub spill: Spill,
+    /// What it tells of itself.
+    pub metrics: Metrics,
+    /// Whether the store answers.
+    pub ready: Condition,
+}
+
+/// Why a projector ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// Begin again with new handles.
+    #[error("the projector has to begin again: {0}")]
+    Again(String),
+    /// A person must look.
+    #[error("the projector stopped: {0}")]
+    Stopped(String),
+}
+
+impl From<LogError> for Ended {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Away(_) | LogError::Fatal(_) => Self::Again(error.to_string()),
+            LogError::Wrong(what) => Self::Stopped(what),
+        }
+    }
+}
+
+impl From<RowsError> for Ended {
+    fn from(error: RowsError) -> Self {
+        Self::Again(error.to_string())
+    }
+}
+
+impl<S: Sink> Projector<S> {
+    /// A projector that has projected nothing yet.
+    pub fn new(settings: Settings, parts: Parts<S>, runtime: tokio::runtime::Handle, stop: CancellationToken) -> Self {
+        Self {
+            settings,
+            sink: parts.sink,
+            chain: parts.chain,
+            owned: parts.owned,
+            spill: parts.spill,
+            metrics: parts.metrics,
+            ready: parts.ready,
+            runtime,
+            stop,
+            held: BTreeMap::new(),
+            flush: None,
+            last_flush: Instant::now(),
+            last_check: Instant::now(),
+        }
+    }
+
+    /// Runs until asked to stop; then what was read is written, if the store takes it within `deadline`. Blocks its thread.
+    pub fn run(mut self, deadline: Duration) -> Result<(), Ended> {
+        while !self.stop.is_cancelled() {
+            self.turn(IDLE)?;
+        }
+        let until = Instant::now() + deadline;
+        // What the lanes committed last is still to come.
+        while Instant::now() < until {
+            let idle = self.read(IDLE)? == 0;
+            self.finish_flush()?;
+            if idle && self.flush.is_none() {
+                if self.dirty() == 0 && self.held.values().all(Projection::is_written) {
+                    break;
+                }
+                self.start_flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, timeout: Duration) -> Result<(), Ended> {
+        self.follow_owned()?;
+        if self.dirty() < self.settings.dirty_rows {
+            self.read(timeout)?;
+        } else {
+            self.wait_for_flush(timeout);
+        }
+        self.finish_flush()?;
+        if self.flush.is_none() && self.is_due() {
+            self.start_flush()?;
+        }
+        Ok(())
+    }
+
+    /// Holds what the lanes own and nothing else.
+    fn follow_owned(&mut self) -> Result<(), Ended> {
+        let owned = self.owned.get();
+        if owned.iter().eq(self.held.keys()) {
+            return Ok(());
+        }
+        self.held.retain(|partition, _| owned.contains(partition));
+        for partition in owned {
+            if self.held.contains_key(&partition) {
+                continue;
+            }
+            let Some(projected) = self.runtime.block_on(flush::begin(&self.sink, partition, &self.ready, &self.stop)) else {
+                return Ok(());
+            };
+            let rows = self.settings.rows_memory_bytes;
+            let made = Projection::new(partition, self.settings.generation, projected, rows, self.spill.clone());
+            self.held.insert(partition, made);
+        }
+        self.follow_chains()
+    }
+
+    fn follow_chains(&mut self) -> Result<(), Ended> {
+        for (partition, projection) in &mut self.held {
+            projection.mark = self.chain.mark(*partition).ok();
+        }
+        let places: Vec<Place> = self.held.iter().map(|(partition, held)| held.place(*partition)).collect();
+        Ok(self.chain.assign(&places)?)
+    }
+
+    /// Applies what came on the chains; says how much that was.
+    fn read(&mut self, timeout: Duration) -> Result<usize, Ended> {
+        let events = match self.chain.poll(timeout) {
+            Ok(events) => events,
+            Err(LogError::Away(reason)) => {
+                tracing::warn!(reason, "the changelog is away");
+                return Ok(0);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for event in &events {
+            match event {
+                ChainEvent::Part { partition, offset, bytes } => {
+                    if let Some(held) = self.held.get_mut(partition) {
+                        held.offer(*offset, bytes)?;
+                    }
+                }
+                ChainEvent::Reached(place) => {
+                    if let Some(held) = self.held.get_mut(&place.partition) {
+                        held.chain.reached(place.next);
+                    }
+                }
+            }
+        }
+        Ok(events.len())
+    }
+
+    fn dirty(&self) -> usize {
+        self.held.values().map(|held| held.rows.dirty()).sum()
+    }
+
+    fn is_catching_up(&self) -> bool {
+        self.held.values().any(Projection::is_catching_up)
+    }
+
+    fn is_due(&self) -> bool {
+        if self.last_check.elapsed() >= CHECK_EVERY {
+            return true;
+        }
+        let many = self.dirty() * 4 >= self.settings.dirty_rows;
+        let bulk = self.is_catching_up() || many;
+        let interval = if bulk { self.settings.bulk_flush_interval } else { self.settings.flush_interval };
+        let full = self.dirty() >= self.settings.dirty_rows;
+        let news = self.held.values().any(|held| !held.is_written());
+        news && (full || self.last_flush.elapsed() >= interval)
+    }
+
+    fn start_flush(&mut self) -> Result<(), Ended> {
+        let mut rows = Vec::with_capacity(self.dirty());
+        let mut progress = Vec::new();
+        let check = self.last_check.elapsed() >= CHECK_EVERY;
+        for (partition, held) in &mut self.held {
+            rows.extend(held.rows.take_dirty()?);
+            progress.push((*partition, held.progress(), held.births.clone()));
+        }
+        self.metrics.dirty(rows.len());
+        let pace = if self.is_catching_up() { 0 } else { self.settings.rows_per_s };
+        self.last_flush = Instant::now();
+        if check {
+            self.last_check = Instant::now();
+        }
+        let work = flush::Work { rows, progress, check, pace };
+        self.flush = Some(Flush::start(&self.runtime, self.sink.clone(), work, &self.ready, &self.metrics, &self.stop));
+        Ok(())
+    }
+
+    fn wait_for_flush(&mut self, timeout: Duration) {
+        if let Some(flush) = &mut self.flush {
+            flush.wait(&self.runtime, timeout);
+        }
+    }
+
+    fn finish_flush(&mut self) -> Result<(), Ended> {
+        let Some(flushed) = self.flush.as_mut().and_then(|flush| flush.result(&self.runtime)) else { return Ok(()) };
+        self.flush = None;
+        match flushed {
+            Flushed::Written(progress) => {
+                for (partition, place) in progress {
+                    if let Some(held) = self.held.get_mut(&partition) {
+                        held.written = Some(place);
+                        self.metrics.projected(partition, place.0, held.chain.next);
+                    }
+                }
+                Ok(())
+            }
+            Flushed::Emptied(partition, view) => {
+                tracing::error!(%partition, view = view.name(), "a table of the view store was emptied: projecting it again");
+                self.metrics.emptied();
+                self.held.clear();
+                self.follow_owned()
+            }
+            Flushed::Wrong(what) => Err(Ended::Stopped(what)),
+            Flushed::Stopped => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The projection of one source partition: its chain as far as it was read, and its rows.
+
+use super::Ended;
+use crate::chain::{Chain, Step};
+use crate::rows::Rows;
+use crate::spill::Spill;
+use log::Place;
+use schemas::row::{Progress, View};
+use schemas::{Offset, Partition};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// One partition's projection. It begins at the start of the chain, so that its rows are whole.
+#[derive(Debug)]
+pub(super) struct Projection {
+    pub(super) chain: Chain,
+    pub(super) rows: Rows,
+    /// The life of each view's table.
+    pub(super) births: BTreeMap<View, Uuid>,
+    /// What each view reflected when this began: rows that changed before are there already.
+    reflected: BTreeMap<View, Offset>,
+    /// Next offsets on `events` and on the changelog of the progress that was written last.
+    pub(super) written: Option<(Offset, Offset)>,
+    /// The end of the changelog when this began.
+    pub(super) mark: Option<Offset>,
+}
+
+/// What the store said of a partition: each view's life, and the next offset it reflects.
+pub(super) type Projected = BTreeMap<View, (Uuid, Offset)>;
+
+impl Projection {
+    pub(super) fn new(partition: Partition, generation: u32, projected: Projected, memory_bytes: usize, spill: Spill) -> Self {
+        Self {
+            chain: Chain::new(partition, generation),
+            rows: Rows::new(partition, memory_bytes, spill),
+            births: projected.iter().map(|(view, (birth, _))| (*view, *birth)).collect(),
+            reflected: projected.into_iter().map(|(view, (_, next))| (view, next)).collect(),
+            written: None,
+            mark: None,
+        }
+    }
+
+    pub(super) fn place(&self, partition: Partition) -> Place {
+        Place { partition, next: self.chain.changelog }
+    }
+
+    /// Takes in the next committed record of the changelog.
+    pub(super) fn offer(&mut self, offset: Offset, bytes: &[u8]) -> Result<(), Ended> {
+        if offset < self.chain.changelog {
+            return Ok(());
+        }
+        if let Step::Applied(_, record) = self.chain.offer(offset, bytes)? {
+            self.rows.apply(&record, &self.reflected)?;
+        }
+        Ok(())
+    }
+
+    /// Whether what was there at the beginning was not read yet.
+    pub(super) fn is_catching_up(&self) -> bool {
+        self.mark.is_some_and(|mark| self.chain.changelog < mark)
+    }
+
+    /// Whether the store's progress says all that was read.
+    pub(super) fn is_written(&self) -> bool {
+        match self.written {
+            Some((next, _)) => next == self.chain.next && self.rows.dirty() == 0,
+            None => false,
+        }
+    }
+
+    /// How far the rows are; each view's life is the writer's to fill in.
+    pub(super) fn progress(&self) -> Progress {
+        Progress {
+            next: self.chain.next,
+            changelog: self.chain.changelog,
+            chain: self.chain.last,
+            max_append_ms: self.chain.max_append_ms,
+            birth: Uuid::nil(),
+            days: self.rows.span,
+            ledger: self.chain.ledger,
+        }
+    }
+}

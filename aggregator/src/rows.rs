@@ -1,0 +1,260 @@
+//! The rows of one source partition as the chain adds them up, and which of them a store does not have yet.
+//!
+//! Rows of users are kept as bytes, since there are as many as users and days; those that have not changed for a
+//! while move to the local folder. The value of (row, version) follows from the chain alone, so any process may write it, any number of times.
+
+use crate::spill::{Space, Spill, SpillError};
+use hashbrown::{HashMap, HashSet};
+use rustc_hash::FxBuildHasher;
+use schemas::commit::{CommitRecord, Fate};
+use schemas::partial::{DayPartial, UserPartial};
+use schemas::row::{DeadLetter, Row, RowKey, View};
+use schemas::wire::Malformed;
+use schemas::{Day, Offset, Partition, Timestamp};
+use std::collections::BTreeMap;
+
+/// Memory that one user row takes beside its key and value: the slot, and what two allocations cost.
+const ROW_BYTES: usize = 96;
+
+/// Why rows could not be added up.
+#[derive(Debug, thiserror::Error)]
+pub enum RowsError {
+    /// The local folder failed.
+    #[error(transparent)]
+    Spill(#[from] SpillError),
+    /// A row in the local folder is not what was put there.
+    #[error("the local state folder holds a {0}")]
+    Malformed(#[from] Malformed),
+}
+
+/// The rows of one source partition.
+#[derive(Debug)]
+pub struct Rows {
+    partition: Partition,
+    days: HashMap<(String, Day, String), DayRow, FxBuildHasher>,
+    users: Users,
+    dirty_days: HashSet<(String, Day, String), FxBuildHasher>,
+    dirty_users: HashSet<UserKey, FxBuildHasher>,
+    dirty_letters: Vec<Row>,
+    /// First and last UTC day with a counted event.
+    pub span: Option<(Day, Day)>,
+}
+
+#[derive(Debug, Default)]
+struct DayRow {
+    version: Offset,
+    partial: DayPartial,
+}
+
+/// Tenant, NUL, user, NUL, day: neither text holds a control character.
+type UserKey = Box<[u8]>;
+
+/// A user row: its version, and its partial's bytes.
+type UserRow = (Offset, Box<[u8]>);
+
+impl Rows {
+    /// No rows yet; users' rows take at most about `memory_bytes`.
+    pub fn new(partition: Partition, memory_bytes: usize, spill: Spill) -> Self {
+        Self {
+            partition,
+            days: HashMap::default(),
+            users: Users { young: HashMap::default(), old: HashMap::default(), bytes: 0, budget: memory_bytes, spill, space: None },
+            dirty_days: HashSet::default(),
+            dirty_users: HashSet::default(),
+            dirty_letters: Vec::new(),
+            span: None,
+        }
+    }
+
+    /// Adds a commit record that is on the chain. Rows of a view become dirty only if the store does not reflect the
+    /// record yet: if it lies behind that view's next offset.
+    pub fn apply(&mut self, record: &CommitRecord, projected: &BTreeMap<View, Offset>) -> Result<(), RowsError> {
+        let to = record.head.to;
+        let missing = |view| projected.get(&view).is_none_or(|next| *next < to);
+        let (days, users, letters) = (missing(View::Days), missing(View::Users), missing(View::DeadLetters));
+        self.add_days(record, days);
+        self.add_users(record, users)?;
+        if letters {
+            self.add_letters(record);
+        }
+        Ok(())
+    }
+
+    fn add_days(&mut self, record: &CommitRecord, dirty: bool) {
+        let mut changes: HashMap<(u32, Day), DayPartial, FxBuildHasher> = HashMap::default();
+        for counted in record.counted() {
+            let quarter = counted.fresh.quarter;
+            changes.entry((counted.type_index, quarter.day())).or_default().add(quarter.of_day(), counted.amount);
+        }
+        for ((type_index, day), change) in changes {
+            // The record was checked when it was decoded: its indexes lie in its table.
+            let Some((tenant, event_type)) = record.types.get(type_index as usize) else { continue };
+            self.span = Some(self.span.map_or((day, day), |(first, last)| (first.min(day), last.max(day))));
+            let key = (tenant.clone(), day, event_type.clone());
+            if dirty {
+                self.dirty_days.insert(key.clone());
+            }
+            let row = self.days.entry(key).or_default();
+            row.version = record.head.to;
+            row.partial.merge(&change);
+        }
+    }
+
+    fn add_users(&mut self, record: &CommitRecord, dirty: bool) -> Result<(), RowsError> {
+        let mut key = Vec::with_capacity(64);
+        for counted in record.counted() {
+            let Some((tenant, event_type)) = record.types.get(counted.type_index as usize) else { continue };
+            let quarter = counted.fresh.quarter;
+            user_key(&mut key, tenant, counted.user, quarter.day());
+            let mut partial = match self.users.take(&key)? {
+                Some((_, bytes)) => UserPartial::decode(&bytes)?,
+                None => UserPartial::default(),
+            };
+            partial.add(event_type, quarter.of_day(), counted.amount);
+            self.users.put(&key, (record.head.to, partial.encode().into()));
+            if dirty && !self.dirty_users.contains(key.as_slice()) {
+                self.dirty_users.insert(key.as_slice().into());
+            }
+        }
+        self.users.keep_budget()?;
+        Ok(())
+    }
+
+    fn add_letters(&mut self, record: &CommitRecord) {
+        for exception in record.exceptions() {
+            let Fate::DeadLettered(refusal) = exception.fate else { continue };
+            let value = DeadLetter {
+                reason: refusal.reason,
+                user: refusal.user.to_owned(),
+                detail: refusal.detail.to_owned(),
+            };
+            let key = RowKey::DeadLetter {
+                tenant: refusal.tenant.to_owned(),
+                day: Timestamp::from_millis(refusal.accepted_ms).quarter().day(),
+                accepted_ms: refusal.accepted_ms,
+                offset: exception.offset,
+            };
+            self.dirty_letters.push(Row {
+                key,
+                partition: self.partition,
+                version: record.head.to,
+                value: value.encode(),
+            });
+        }
+    }
+
+    /// Rows that the store does not have yet.
+    pub fn dirty(&self) -> usize {
+        self.dirty_days.len() + self.dirty_users.len() + self.dirty_letters.len()
+    }
+
+    /// Takes all dirty rows with their present values. The caller writes them, all, before it writes progress.
+    pub fn take_dirty(&mut self) -> Result<Vec<Row>, RowsError> {
+        let mut rows = std::mem::take(&mut self.dirty_letters);
+        rows.reserve(self.dirty_days.len() + self.dirty_users.len());
+        for key in self.dirty_days.drain() {
+            let Some(row) = self.days.get(&key) else { continue };
+            let (tenant, day, event_type) = key;
+            let key = RowKey::Day { tenant, day, event_type };
+            rows.push(Row { key, partition: self.partition, version: row.version, value: row.partial.encode() });
+        }
+        for key in std::mem::take(&mut self.dirty_users) {
+            let Some((version, value)) = self.users.get(&key)? else { continue };
+            let Some(row_key) = read_user_key(&key) else { continue };
+            rows.push(Row { key: row_key, partition: self.partition, version, value: value.into() });
+        }
+        Ok(rows)
+    }
+
+    /// Bytes of memory that users' rows take.
+    pub fn memory_bytes(&self) -> usize {
+        self.users.bytes
+    }
+}
+
+fn user_key(key: &mut Vec<u8>, tenant: &str, user: &str, day: Day) {
+    key.clear();
+    key.extend_from_slice(tenant.as_bytes());
+    key.push(0);
+    key.extend_from_slice(user.as_bytes());
+    key.push(0);
+    key.extend_from_slice(&day.0.to_be_bytes());
+}
+
+fn read_user_key(key: &[u8]) -> Option<RowKey> {
+    let (texts, day) = key.split_last_chunk::<4>()?;
+    let (tenant, user) = std::str::from_utf8(texts).ok()?.strip_suffix('\0')?.split_once('\0')?;
+    Some(RowKey::User { tenant: tenant.to_owned(), user: user.to_owned(), day: Day(u32::from_be_bytes(*day)) })
+}
+
+/// Users' rows in two generations: what is used is young; when the budget is full, the old ones move to the local folder
+/// and the young ones become old.
+#[derive(Debug)]
+struct Users {
+    young: HashMap<UserKey, UserRow, FxBuildHasher>,
+    old: HashMap<UserKey, UserRow, FxBuildHasher>,
+    bytes: usize,
+    budget: usize,
+    spill: Spill,
+    space: Option<Space>,
+}
+
+impl Users {
+    /// Takes a row out; it is to be put back.
+    fn take(&mut self, key: &[u8]) -> Result<Option<UserRow>, RowsError> {
+        let taken = self.young.remove(key).or_else(|| self.old.remove(key));
+        match taken {
+            Some(row) => {
+                self.bytes = self.bytes.saturating_sub(size(key, &row));
+                Ok(Some(row))
+            }
+            None => self.spilled(key),
+        }
+    }
+
+    fn put(&mut self, key: &[u8], row: UserRow) {
+        self.bytes += size(key, &row);
+        self.young.insert(key.into(), row);
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<UserRow>, RowsError> {
+        match self.young.get(key).or_else(|| self.old.get(key)) {
+            Some(row) => Ok(Some(row.clone())),
+            None => self.spilled(key),
+        }
+    }
+
+    fn spilled(&self, key: &[u8]) -> Result<Option<UserRow>, RowsError> {
+        let Some(space) = &self.space else { return Ok(None) };
+        let Some(value) = space.get(key)? else { return Ok(None) };
+        let (version, bytes) = value.split_first_chunk::<8>().ok_or(Malformed { what: "user row" })?;
+        Ok(Some((Offset(u64::from_be_bytes(*version)), bytes.into())))
+    }
+
+    fn keep_budget(&mut self) -> Result<(), RowsError> {
+        if self.bytes <= self.budget {
+            return Ok(());
+        }
+        if !self.old.is_empty() {
+            let mut entries: Vec<(&[u8], Vec<u8>)> = Vec::with_capacity(self.old.len());
+            for (key, (version, bytes)) in &self.old {
+                self.bytes = self.bytes.saturating_sub(key.len() + bytes.len() + ROW_BYTES);
+                let value = [&version.0.to_be_bytes(), &bytes[..]].concat();
+                entries.push((key, value));
+            }
+            entries.sort_unstable();
+            let space = match self.space.take() {
+                Some(space) => space,
+                None => self.spill.space()?,
+            };
+            space.ingest(entries.iter().map(|(key, value)| (*key, value.as_slice())))?;
+            self.space = Some(space);
+        }
+        self.old = std::mem::take(&mut self.young);
+        Ok(())
+    }
+}
+
+fn size(key: &[u8], row: &UserRow) -> usize {
+    key.len() + row.1.len() + ROW_BYTES
+}

@@ -1,0 +1,272 @@
+//! One source partition as its owner holds it: the chain as far as it was read, what is remembered, the batch that is
+//! being folded, and the batches that are sent but not read back.
+//!
+//! The read-back rule is kept here: a batch is done only when its commit record was seen on the chain. If another's record
+//! is seen in its place, or its own is missing, everything folded since is worth nothing: the owner drops this
+//! source and makes a new one from the chain. Pure: what is sent and read is the caller's.
+
+use crate::chain::{Chain, Step};
+use crate::decide::Decision;
+use crate::dedup::Dedup;
+use crate::fold::{Batch, Known, Misplaced, Rules, Types};
+use crate::spill::{Spill, SpillError};
+use log::{DeadLetterCopy, LogError, PartCommit, Record};
+use schemas::commit::{BatchId, CommitRecord, Fate, Head, cut};
+use schemas::generation::FOLD_VERSION;
+use schemas::{Ledger, Offset, Outcome, Partition};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// One source partition in the hands of one owner.
+#[derive(Debug)]
+pub struct Source {
+    partition: Partition,
+    rules: Arc<Rules>,
+    /// What was read of the chain.
+    pub chain: Chain,
+    known: Known,
+    /// The last record sent, or applied where none is in flight.
+    tail: BatchId,
+    batch: Batch,
+    in_flight: VecDeque<InFlight>,
+    outbox: VecDeque<Confirmed>,
+    rerouted_through: Offset,
+    unsent: Vec<(Offset, Partition)>,
+}
+
+/// A batch that was sent and not read back.
+#[derive(Debug)]
+struct InFlight {
+    id: BatchId,
+    to: Offset,
+    misplaced: Vec<Misplaced>,
+}
+
+/// A batch that was read back, and whose misplaced records are still to be copied.
+#[derive(Debug)]
+pub struct Confirmed {
+    /// Next offset behind the batch.
+    pub to: Offset,
+    /// Records for other partitions.
+    pub misplaced: Vec<Misplaced>,
+}
+
+/// What a record of the changelog means to this owner.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ReadBack {
+    /// A batch of ours is done.
+    Done(BatchId),
+    /// Another's record was applied; nothing of ours was in the way.
+    Followed,
+    /// What was folded here is off the chain: drop this source and begin again from the chain.
+    Lost,
+    /// Nothing yet.
+    Nothing,
+}
+
+/// Why a source cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The changelog is not what it should be.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The local folder failed.
+    #[error(transparent)]
+    Spill(#[from] SpillError),
+}
+
+impl Source {
+    /// A source that knows nothing; feed it the changelog from offset 0.
+    pub fn new(partition: Partition, rules: Arc<Rules>, dedup_memory_bytes: usize, spill: Spill) -> Self {
+        let chain = Chain::new(partition, rules.generation);
+        Self {
+            partition,
+            rules,
+            known: Known { dedup: Dedup::new(dedup_memory_bytes, spill), types: Types::default() },
+            tail: chain.last,
+            batch: Batch::new(chain.next, chain.ledger, chain.max_append_ms),
+            in_flight: VecDeque::new(),
+            outbox: VecDeque::new(),
+            rerouted_through: chain.rerouted_through,
+            unsent: Vec::new(),
+            chain,
+        }
+    }
+
+    /// Takes in the next committed record of the changelog.
+    pub fn offer(&mut self, offset: Offset, bytes: &[u8]) -> Result<ReadBack, Fault> {
+        match self.chain.offer(offset, bytes)? {
+            Step::Nothing => Ok(ReadBack::Nothing),
+            #[cfg(not(feature = "without-readback-rule"))]
+            Step::Superseded(id) if self.is_in_flight(id) => Ok(ReadBack::Lost),
+            Step::Superseded(_) => Ok(ReadBack::Nothing),
+            Step::Applied(id, record) => self.applied(id, &record),
+        }
+    }
+
+    fn applied(&mut self, id: BatchId, record: &CommitRecord) -> Result<ReadBack, Fault> {
+        match self.in_flight.front() {
+            Some(front) if front.id == id => {
+                self.confirm();
+                return Ok(ReadBack::Done(id));
+            }
+            #[cfg(not(feature = "without-readback-rule"))]
+            Some(_) => return Ok(ReadBack::Lost),
+            #[cfg(feature = "without-readback-rule")]
+            Some(_) => return Ok(ReadBack::Nothing),
+            None if !self.batch.is_empty() => return Ok(ReadBack::Lost),
+            None => {}
+        }
+        self.follow(id, record)?;
+        Ok(ReadBack::Followed)
+    }
+
+    /// Moves the oldest batch in flight to the outbox.
+    fn confirm(&mut self) {
+        if let Some(done) = self.in_flight.pop_front() {
+            self.outbox.push_back(Confirmed { to: done.to, misplaced: done.misplaced });
+            self.skip_empty();
+        }
+    }
+
+    /// Applies a record that this owner did not fold.
+    fn follow(&mut self, id: BatchId, record: &CommitRecord) -> Result<(), SpillError> {
+        for (tenant, event_type) in &record.types {
+            self.known.types.add(tenant, event_type);
+        }
+        for counted in record.counted() {
+            self.known.dedup.insert(counted.fresh)?;
+        }
+        self.rerouted_through = record.head.rerouted_through;
+        self.unsent.retain(|(offset, _)| *offset >= self.rerouted_through);
+        for exception in record.exceptions() {
+            if let Fate::Rerouted(to) = exception.fate {
+                self.unsent.push((exception.offset, to));
+            }
+        }
+        self.tail = id;
+        self.batch = Batch::new(self.chain.next, self.chain.ledger, self.chain.max_append_ms);
+        Ok(())
+    }
+
+    /// Folds one record unless it was concluded before. `None`: it was.
+    pub fn fold(&mut self, record: &Record<'_>, decision: Decision<'_>) -> Result<Option<Outcome>, SpillError> {
+        if record.offset < self.batch.to {
+            return Ok(None);
+        }
+        self.batch.fold(self.partition, record, decision, &mut self.known, &self.rules).map(Some)
+    }
+
+    /// The next offset to fold.
+    pub fn next(&self) -> Offset {
+        self.batch.to
+    }
+
+    /// Totals up to [`Self::next`].
+    pub fn ledger(&self) -> Ledger {
+        self.batch.ledger
+    }
+
+    /// Sets the leader epoch of the records folded last.
+    pub fn set_leader_epoch(&mut self, leader_epoch: i32) {
+        self.batch.leader_epoch = leader_epoch;
+    }
+
+    /// Ends the batch: what to send for it. `None` when there is nothing to say.
+    pub fn close(&mut self, id: BatchId, lane: &str) -> Option<(PartCommit, Vec<DeadLetterCopy>)> {
+        let news = self.rerouted_through > self.chain.rerouted_through && self.in_flight.is_empty();
+        if self.batch.is_empty() && !news {
+            return None;
+        }
+        let next = Batch::new(self.batch.to, self.batch.ledger, self.batch.max_append_ms);
+        let batch = std::mem::replace(&mut self.batch, next);
+        let head = Head {
+            generation: self.rules.generation,
+            fold_version: FOLD_VERSION,
+            partition: self.partition,
+            from: batch.from,
+            to: batch.to,
+            leader_epoch: batch.leader_epoch,
+            lane: lane.to_owned(),
+            max_append_ms: batch.max_append_ms,
+            rerouted_through: self.rerouted_through,
+            ledger: batch.ledger,
+        };
+        let parts = cut(id, self.tail, &batch.entries.encode(&head));
+        self.tail = id;
+        self.in_flight.push_back(InFlight { id, to: batch.to, misplaced: batch.misplaced });
+        Some((PartCommit { partition: self.partition, next: batch.to, parts }, batch.dead_letters))
+    }
+
+    /// Takes the broker's word for a batch: what the read-back rule forbids.
+    #[cfg(feature = "without-readback-rule")]
+    pub fn believe(&mut self) {
+        while !self.in_flight.is_empty() {
+            self.confirm();
+        }
+    }
+
+    /// The oldest batch that was sent and not read back.
+    pub fn oldest_in_flight(&self) -> Option<BatchId> {
+        self.in_flight.front().map(|batch| batch.id)
+    }
+
+    /// Batches sent and not read back.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Records and bytes of the batch that is being folded.
+    pub fn open(&self) -> (u64, usize) {
+        (self.batch.to.0 - self.batch.from.0, self.batch.bytes())
+    }
+
+    /// The oldest batch whose misplaced records are still to be copied.
+    pub fn to_reroute(&self) -> Option<&Confirmed> {
+        self.outbox.front()
+    }
+
+    /// Says that the oldest batch's misplaced records are durable where they belong.
+    pub fn rerouted(&mut self) {
+        if let Some(done) = self.outbox.pop_front() {
+            self.rerouted_through = self.rerouted_through.max(done.to);
+            self.skip_empty();
+        }
+    }
+
+    fn skip_empty(&mut self) {
+        while self.outbox.front().is_some_and(|batch| batch.misplaced.is_empty()) {
+            if let Some(done) = self.outbox.pop_front() {
+                self.rerouted_through = self.rerouted_through.max(done.to);
+            }
+        }
+    }
+
+    /// The offsets of records that a former owner rerouted and whose copies are not known to be durable. Give them back with
+    /// [`Self::resend`].
+    pub fn take_unsent(&mut self) -> Vec<(Offset, Partition)> {
+        std::mem::take(&mut self.unsent)
+    }
+
+    /// Puts records that a former owner rerouted in the outbox.
+    pub fn resend(&mut self, misplaced: Vec<Misplaced>) {
+        self.outbox.push_back(Confirmed { to: self.chain.next, misplaced });
+        self.skip_empty();
+    }
+
+    /// Keys remembered, those of them on disk, and bytes of memory they take.
+    pub fn dedup_size(&self) -> (u64, u64, usize) {
+        (self.known.dedup.len(), self.known.dedup.spilled(), self.known.dedup.memory_bytes())
+    }
+
+    #[cfg(not(feature = "without-readback-rule"))]
+    fn is_in_flight(&self, id: BatchId) -> bool {
+        self.in_flight.iter().any(|batch| batch.id == id)
+    }
+}
+
+/// A new batch's id.
+pub fn new_batch_id() -> BatchId {
+    Uuid::new_v4()
+}

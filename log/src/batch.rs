@@ -1,0 +1,192 @@
+//! Records by the batch: one arena of bytes and a list of ranges, so that neither a record that is appended nor one
+//! that is read costs an allocation.
+
+use schemas::{Offset, Partition};
+use std::ops::Range;
+
+/// Records on their way to one partition.
+#[derive(Clone, Debug, Default)]
+pub struct Chunk {
+    /// Where they go.
+    pub partition: Partition,
+    bytes: Vec<u8>,
+    /// End of each key and of each value in `bytes`.
+    ends: Vec<(u32, u32)>,
+    headers: Vec<(String, Vec<u8>)>,
+}
+
+impl Chunk {
+    /// An empty chunk for a partition.
+    pub fn new(partition: Partition) -> Self {
+        Self { partition, ..Self::default() }
+    }
+
+    /// Adds a record; `value` writes its bytes to the end of the arena.
+    pub fn push_with(&mut self, key: &[u8], value: impl FnOnce(&mut Vec<u8>)) {
+        self.bytes.extend_from_slice(key);
+        let key_end = self.bytes.len() as u32;
+        value(&mut self.bytes);
+        self.ends.push((key_end, self.bytes.len() as u32));
+    }
+
+    /// Adds a record.
+    pub fn push(&mut self, key: &[u8], value: &[u8]) {
+        self.push_with(key, |bytes| bytes.extend_from_slice(value));
+    }
+
+    /// Headers that every record of this chunk carries; few, as of a copy's origin.
+    pub fn set_headers(&mut self, headers: Vec<(String, Vec<u8>)>) {
+        self.headers = headers;
+    }
+
+    /// The headers of every record of this chunk.
+    pub fn headers(&self) -> &[(String, Vec<u8>)] {
+        &self.headers
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Bytes of keys and values.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The records' keys and values, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
+        starts.zip(&self.ends).map(|(start, (key_end, end))| {
+            (slice(&self.bytes, start..*key_end), slice(&self.bytes, *key_end..*end))
+        }).collect::<Vec<_>>().into_iter()
+    }
+}
+
+fn slice(bytes: &[u8], range: Range<u32>) -> &[u8] {
+    bytes.get(range.start as usize..range.end as usize).unwrap_or_default()
+}
+
+/// One record as the log holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Where it lies.
+    pub offset: Offset,
+    /// When the log took it, in milliseconds.
+    pub append_ms: i64,
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its value.
+    pub value: Option<&'a [u8]>,
+    /// Where a copy came from, by its headers.
+    pub origin: Option<Origin>,
+}
+
+/// Where a copy (of a reroute or a redrive) came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Partition of the original.
+    pub partition: Partition,
+    /// Offset of the original.
+    pub offset: Offset,
+    /// When the log took the original, in milliseconds.
+    pub append_ms: i64,
+}
+
+/// Name of the header that names a copy's origin; its value is `partition/offset/append_ms` in decimal ASCII.
+pub const ORIGIN_HEADER: &str = "tidemark-origin";
+
+impl Origin {
+    /// The header's value.
+    pub fn encode(self) -> Vec<u8> {
+        format!("{}/{}/{}", self.partition, self.offset, self.append_ms).into_bytes()
+    }
+
+    /// Reads the header's value; `None` if it is not one of ours.
+    pub fn decode(value: &[u8]) -> Option<Self> {
+        let mut parts = std::str::from_utf8(value).ok()?.split('/');
+        let origin = Self {
+            partition: Partition(parts.next()?.parse().ok()?),
+            offset: Offset(parts.next()?.parse().ok()?),
+            append_ms: parts.next()?.parse().ok()?,
+        };
+        parts.next().is_none().then_some(origin)
+    }
+}
+
+/// Records read from one partition, in the order of offsets.
+#[derive(Clone, Debug, Default)]
+pub struct RecordBatch {
+    /// Where they lie.
+    pub partition: Partition,
+    /// Leader epoch of the last record, -1 where unknown.
+    pub leader_epoch: i32,
+    bytes: Vec<u8>,
+    records: Vec<Meta>,
+}
+
+#[derive(Clone, Debug)]
+struct Meta {
+    offset: Offset,
+    append_ms: i64,
+    key: Option<Range<u32>>,
+    value: Option<Range<u32>>,
+    origin: Option<Origin>,
+}
+
+impl RecordBatch {
+    /// An empty batch of a partition.
+    pub fn new(partition: Partition) -> Self {
+        Self { partition, leader_epoch: -1, ..Self::default() }
+    }
+
+    /// Adds a record.
+    pub fn push(&mut self, record: Record<'_>) {
+        let key = record.key.map(|key| self.store(key));
+        let value = record.value.map(|value| self.store(value));
+        self.records.push(Meta {
+            offset: record.offset,
+            append_ms: record.append_ms,
+            key,
+            value,
+            origin: record.origin,
+        });
+    }
+
+    /// The records in order.
+    pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+        self.records.iter().map(|meta| Record {
+            offset: meta.offset,
+            append_ms: meta.append_ms,
+            key: meta.key.clone().map(|range| slice(&self.bytes, range)),
+            value: meta.value.clone().map(|range| slice(&self.bytes, range)),
+            origin: meta.origin,
+        })
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Bytes of keys and values.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn store(&mut self, bytes: &[u8]) -> Range<u32> {
+        let start = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(bytes);
+        start..self.bytes.len() as u32
+    }
+}

@@ -1,0 +1,274 @@
+//! The commit record: whatever was concluded is read as it was concluded, and nothing broken is read at all.
+
+use crate::given::any_amount;
+use proptest::prelude::*;
+use schemas::commit::{self, CommitRecord, Counted, Entries, Exception, Fate, Fresh, Head, Part, Refusal};
+use schemas::key::{ContentHash, Fingerprint};
+use schemas::{Amount, Ledger, Offset, Partition, Quarter, Reason};
+use uuid::Uuid;
+
+/// What became of one record, with nothing borrowed.
+#[derive(Clone, Debug)]
+enum Said {
+    Counted {
+        fresh: Fresh,
+        type_index: u32,
+        user: String,
+        amount: Option<Amount>,
+    },
+    Duplicate,
+    Rerouted(u32),
+    DeadLettered {
+        reason: Reason,
+        accepted_ms: i64,
+        tenant: String,
+        user: String,
+        detail: String,
+    },
+}
+
+pub(crate) fn head(from: u64, to: u64) -> Head {
+    Head {
+        generation: 3,
+        fold_version: 1,
+        partition: Partition(2),
+        from: Offset(from),
+        to: Offset(to),
+        leader_epoch: -1,
+        lane: "lane-0".into(),
+        max_append_ms: 1_705_312_800_123,
+        rerouted_through: Offset(from),
+        ledger: Ledger {
+            records: to,
+            copies: 1,
+            counted: to - 2,
+            duplicate: 1,
+            rerouted: 1,
+            dead_lettered: [0; 9],
+        },
+    }
+}
+
+fn any_fresh() -> impl Strategy<Value = Fresh> {
+    (any::<u128>(), any::<u64>(), 0_u32..1 << 23, any::<bool>()).prop_map(
+        |(fingerprint, content, quarter, reversed)| Fresh {
+            fingerprint: Fingerprint(fingerprint),
+            content: ContentHash::from_low_bits(content),
+            quarter: Quarter(quarter),
+            reversed,
+        },
+    )
+}
+
+fn any_said() -> impl Strategy<Value = Said> {
+    prop_oneof![
+        4 => (any_fresh(), 0_u32..2, ".{0,12}", proptest::option::of(any_amount()))
+            .prop_map(|(fresh, type_index, user, amount)| Said::Counted { fresh, type_index, user, amount }),
+        1 => Just(Said::Duplicate),
+        1 => any::<u32>().prop_map(Said::Rerouted),
+        1 => (0_usize..9, any::<i64>(), "[a-z]{0,9}", ".{0,12}", ".{0,100}").prop_map(|(reason, accepted_ms, tenant, user, detail)| {
+            let reason = Reason::ALL[reason];
+            Said::DeadLettered { reason, accepted_ms, tenant, user, detail }
+        }),
+    ]
+}
+
+/// A long detail is cut between characters.
+fn cut_detail(detail: &str) -> &str {
+    &detail[..detail.floor_char_boundary(200)]
+}
+
+fn add(entries: &mut Entries, offset: Offset, said: &Said) {
+    match said {
+        Said::Counted {
+            fresh,
+            type_index,
+            user,
+            amount,
+        } => {
+            entries.add_counted(&Counted {
+                offset,
+                fresh: *fresh,
+                type_index: *type_index,
+                user,
+                amount: *amount,
+            });
+        }
+        Said::Duplicate => entries.add_exception(&Exception {
+            offset,
+            fate: Fate::Duplicate,
+        }),
+        Said::Rerouted(to) => entries.add_exception(&Exception {
+            offset,
+            fate: Fate::Rerouted(Partition(*to)),
+        }),
+        Said::DeadLettered {
+            reason,
+            accepted_ms,
+            tenant,
+            user,
+            detail,
+        } => {
+            let refusal = Refusal {
+                reason: *reason,
+                accepted_ms: *accepted_ms,
+                tenant,
+                user,
+                detail,
+            };
+            entries.add_exception(&Exception {
+                offset,
+                fate: Fate::DeadLettered(refusal),
+            });
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_was_concluded_is_read(from in 0_u64..1 << 62, said in proptest::collection::vec((1_u64..5, any_said()), 0..60)) {
+        let mut entries = Entries::default();
+        prop_assert_eq!(entries.add_type("acme", "click"), 0);
+        prop_assert_eq!(entries.add_type("acme", "view"), 1);
+        let mut offset = from;
+        let mut places = vec![];
+        for (step, said) in &said {
+            add(&mut entries, Offset(offset), said);
+            places.push((Offset(offset), said));
+            offset += step;
+        }
+        let head = head(from, offset.max(from + 2));
+        let parts = commit::cut(Uuid::from_u128(5), Uuid::from_u128(4), &entries.encode(&head));
+        prop_assert_eq!(parts.len(), 1);
+        let part = Part::decode(&parts[0]).unwrap();
+        prop_assert_eq!((part.id, part.prev, part.index, part.count), (Uuid::from_u128(5), Uuid::from_u128(4), 0, 1));
+        let record = CommitRecord::decode(part.chunk.to_vec()).unwrap();
+        prop_assert_eq!(&record.head, &head);
+        let (mut counted, mut exceptions) = (record.counted(), record.exceptions());
+        for (offset, said) in places {
+            match said {
+                Said::Counted { fresh, type_index, user, amount } => {
+                    let expected = Counted { offset, fresh: *fresh, type_index: *type_index, user, amount: *amount };
+                    prop_assert_eq!(counted.next(), Some(expected));
+                }
+                Said::Duplicate => prop_assert_eq!(exceptions.next(), Some(Exception { offset, fate: Fate::Duplicate })),
+                Said::Rerouted(to) => {
+                    let fate = Fate::Rerouted(Partition(*to));
+                    prop_assert_eq!(exceptions.next(), Some(Exception { offset, fate }));
+                }
+                Said::DeadLettered { reason, accepted_ms, tenant, user, detail } => {
+                    let detail = cut_detail(detail);
+                    let refusal = Refusal { reason: *reason, accepted_ms: *accepted_ms, tenant, user, detail };
+                    prop_assert_eq!(exceptions.next(), Some(Exception { offset, fate: Fate::DeadLettered(refusal) }));
+                }
+            }
+        }
+        prop_assert_eq!(counted.next(), None);
+        prop_assert_eq!(exceptions.next(), None);
+    }
+
+    #[test]
+    fn a_part_with_any_byte_changed_is_refused(chunk in proptest::collection::vec(any::<u8>(), 1..300), place in any::<prop::sample::Index>(), change in 1_u8..) {
+        let mut parts = commit::cut(Uuid::from_u128(5), Uuid::from_u128(4), &chunk);
+        let place = place.index(parts[0].len());
+        parts[0][place] ^= change;
+        prop_assert!(Part::decode(&parts[0]).is_err(), "byte {}", place);
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), place in any::<prop::sample::Index>(), byte: u8) {
+        let _ = Part::decode(&bytes);
+        let _ = CommitRecord::decode(bytes);
+        let mut body = small_body();
+        let place = place.index(body.len());
+        body[place] = byte;
+        if let Ok(record) = CommitRecord::decode(body) {
+            prop_assert!(record.counted().all(|counted| (counted.type_index as usize) < record.types.len()));
+        }
+    }
+}
+
+/// A record with one entry of each kind.
+pub(crate) fn small_body() -> Vec<u8> {
+    let mut entries = Entries::default();
+    let type_index = entries.add_type("acme", "purchase");
+    let fresh = Fresh {
+        fingerprint: Fingerprint(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff),
+        content: ContentHash::from_low_bits(0x01_0203_0405),
+        quarter: Quarter(1_894_792),
+        reversed: false,
+    };
+    let amount = Amount::from_millionths(-12_500_000);
+    entries.add_counted(&Counted {
+        offset: Offset(1000),
+        fresh,
+        type_index,
+        user: "müller",
+        amount,
+    });
+    entries.add_exception(&Exception {
+        offset: Offset(1001),
+        fate: Fate::Duplicate,
+    });
+    entries.add_exception(&Exception {
+        offset: Offset(1003),
+        fate: Fate::Rerouted(Partition(5)),
+    });
+    let refusal = Refusal {
+        reason: Reason::KeyConflict,
+        accepted_ms: 1_705_312_800_123,
+        tenant: "acme",
+        user: "u1",
+        detail: "the amount differs",
+    };
+    entries.add_exception(&Exception {
+        offset: Offset(1004),
+        fate: Fate::DeadLettered(refusal),
+    });
+    entries.encode(&head(1000, 1005))
+}
+
+#[test]
+fn a_large_record_is_cut_into_parts_that_fit_and_put_together_again() {
+    let body: Vec<u8> = (0..2_000_000_u32).map(|place| (place % 251) as u8).collect();
+    let parts = commit::cut(Uuid::from_u128(5), Uuid::nil(), &body);
+    assert_eq!(parts.len(), 3);
+    assert!(
+        parts
+            .iter()
+            .all(|part| part.len() <= schemas::limits::COMMIT_PART_BYTES)
+    );
+    let chunks: Vec<&[u8]> = parts
+        .iter()
+        .map(|part| Part::decode(part).unwrap().chunk)
+        .collect();
+    assert_eq!(chunks.concat(), body);
+}
+
+#[test]
+fn a_record_that_says_two_things_of_one_offset_is_refused() {
+    let mut entries = Entries::default();
+    entries.add_exception(&Exception {
+        offset: Offset(1000),
+        fate: Fate::Duplicate,
+    });
+    entries.add_exception(&Exception {
+        offset: Offset(1000),
+        fate: Fate::Duplicate,
+    });
+    assert!(CommitRecord::decode(entries.encode(&head(1000, 1005))).is_err());
+}
+
+#[test]
+fn a_record_that_speaks_of_offsets_outside_its_own_is_refused() {
+    for offset in [999, 1005] {
+        let mut entries = Entries::default();
+        entries.add_exception(&Exception {
+            offset: Offset(offset),
+            fate: Fate::Duplicate,
+        });
+        assert!(CommitRecord::decode(entries.encode(&head(1000, 1005))).is_err());
+    }
+}

@@ -1,0 +1,152 @@
+//! The public and admin ports, and the limits of every request.
+//!
+//! Every limit has a default that bounds it: there is no way to say "unlimited", since one client could then take
+//! the memory, the disk or the connections of all.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::check::Checks;
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+/// Longest of any period here: an hour. Longer ones are mistakes of unit.
+const HOUR_MS: i128 = 3_600_000;
+
+/// Section `http`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    /// Address of the public port; loopback only in this release.
+    /// Default `127.0.0.1:8080`; `TIDEMARK_HTTP__LISTEN`; flag `--listen`.
+    pub listen: SocketAddr,
+    /// Address of the admin port; loopback only in this release.
+    /// Default `127.0.0.1:8081`; `TIDEMARK_HTTP__ADMIN_LISTEN`; flag `--admin-listen`.
+    pub admin_listen: SocketAddr,
+    /// Largest request body as sent, in bytes.
+    /// Default 5 GiB; `TIDEMARK_HTTP__BODY_LIMIT_BYTES`.
+    pub body_limit_bytes: u64,
+    /// Largest request body after decompression, in bytes.
+    /// Default 20 GiB; `TIDEMARK_HTTP__DECOMPRESSED_LIMIT_BYTES`.
+    pub decompressed_limit_bytes: u64,
+    /// How many times larger a body may become by decompression.
+    /// Default 200; `TIDEMARK_HTTP__DECOMPRESSION_RATIO_LIMIT`.
+    pub decompression_ratio_limit: u32,
+    /// Largest row or single JSON event, in bytes; larger ones are refused one by one.
+    /// Default 1 MiB; `TIDEMARK_HTTP__ROW_LIMIT_BYTES`.
+    pub row_limit_bytes: usize,
+    /// Largest request head (request line and headers), in bytes, at least 8 KiB.
+    /// Default 32 KiB; `TIDEMARK_HTTP__HEADER_LIMIT_BYTES`.
+    pub header_limit_bytes: usize,
+    /// Connections open at one time; further ones wait in the kernel's backlog.
+    /// Default 1024; `TIDEMARK_HTTP__CONNECTIONS`.
+    pub connections: usize,
+    /// Milliseconds within which a request head must have arrived; also how long an idle connection is kept.
+    /// Default 10,000; `TIDEMARK_HTTP__HEADER_TIMEOUT_MS`.
+    pub header_timeout_ms: u64,
+    /// Milliseconds that a body may pause between two bytes, in either direction.
+    /// Default 30,000; `TIDEMARK_HTTP__BODY_IDLE_TIMEOUT_MS`.
+    pub body_idle_timeout_ms: u64,
+    /// Requests worked on at one time; one more gets a 503 with `Retry-After`.
+    /// Default 512; `TIDEMARK_HTTP__REQUEST_QUEUE`.
+    pub request_queue: usize,
+    /// Milliseconds that requests in hand have to finish once the drain began.
+    /// Default 20,000; `TIDEMARK_HTTP__DRAIN_DEADLINE_MS`.
+    pub drain_deadline_ms: u64,
+    /// Rows listed in one answer; the number left out is said.
+    /// Default 1000; `TIDEMARK_HTTP__RESULTS_LIMIT`.
+    pub results_limit: usize,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
+            body_limit_bytes: 5 * GIB,
+            decompressed_limit_bytes: 20 * GIB,
+            decompression_ratio_limit: 200,
+            row_limit_bytes: 1024 * 1024,
+            header_limit_bytes: 32 * 1024,
+            connections: 1024,
+            header_timeout_ms: 10_000,
+            body_idle_timeout_ms: 30_000,
+            request_queue: 512,
+            drain_deadline_ms: 20_000,
+            results_limit: 1000,
+        }
+    }
+}
+
+impl Http {
+    /// [`Http::header_timeout_ms`] as a duration.
+    #[must_use]
+    pub fn header_timeout(&self) -> Duration {
+        Duration::from_millis(self.header_timeout_ms)
+    }
+
+    /// [`Http::body_idle_timeout_ms`] as a duration.
+    #[must_use]
+    pub fn body_idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.body_idle_timeout_ms)
+    }
+
+    /// [`Http::drain_deadline_ms`] as a duration.
+    #[must_use]
+    pub fn drain_deadline(&self) -> Duration {
+        Duration::from_millis(self.drain_deadline_ms)
+    }
+
+    pub(super) fn check(&self, checks: &mut Checks<'_>) {
+        for (key, address) in [
+            ("http.listen", self.listen),
+            ("http.admin_listen", self.admin_listen),
+        ] {
+            let reason = "must be a loopback address such as 127.0.0.1:8080: without API keys, which come with a \
+                          later release, anyone who can reach another address could read and write everything";
+            checks.that(address.ip().is_loopback(), key, address, reason);
+        }
+        checks.that(
+            self.listen != self.admin_listen || self.listen.port() == 0,
+            "http.admin_listen",
+            self.admin_listen,
+            "must differ from http.listen",
+        );
+        let tib = i128::from(1024 * GIB);
+        checks.range("http.body_limit_bytes", self.body_limit_bytes, 1, tib);
+        checks.range(
+            "http.decompressed_limit_bytes",
+            self.decompressed_limit_bytes,
+            1,
+            tib,
+        );
+        checks.range(
+            "http.decompression_ratio_limit",
+            self.decompression_ratio_limit,
+            1,
+            1_000_000,
+        );
+        checks.range(
+            "http.row_limit_bytes",
+            self.row_limit_bytes as u64,
+            1024,
+            i128::from(16 * MIB),
+        );
+        // 8 KiB is the smallest buffer that hyper takes.
+        checks.range(
+            "http.header_limit_bytes",
+            self.header_limit_bytes as u64,
+            8192,
+            i128::from(MIB),
+        );
+        checks.range("http.connections", self.connections as u64, 1, 1_000_000);
+        checks.range("http.header_timeout_ms", self.header_timeout_ms, 1, HOUR_MS);
+        checks.range("http.body_idle_timeout_ms", self.body_idle_timeout_ms, 1, HOUR_MS);
+        checks.range("http.request_queue", self.request_queue as u64, 1, 1_000_000);
+        checks.range("http.drain_deadline_ms", self.drain_deadline_ms, 0, HOUR_MS);
+        checks.range("http.results_limit", self.results_limit as u64, 1, 100_000);
+    }
+}

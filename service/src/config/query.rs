@@ -1,0 +1,86 @@
+//! Queries, and the log lines of the process.
+//!
+//! The limits of queries bound what one request can cost the store.
+
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::EnvFilter;
+
+use super::check::Checks;
+
+/// Section `query`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Query {
+    /// Milliseconds that a query may wait for a receipt at most.
+    /// Default 30,000; `TIDEMARK_QUERY__WAIT_LIMIT_MS`.
+    pub wait_limit_ms: u64,
+    /// Days that one query may span.
+    /// Default 3700; `TIDEMARK_QUERY__RANGE_LIMIT_DAYS`.
+    pub range_limit_days: u32,
+    /// Buckets that users are hashed into when a generation is made; 512 per expected million users.
+    /// Default 512; `TIDEMARK_QUERY__USER_BUCKETS`.
+    pub user_buckets: u32,
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self {
+            wait_limit_ms: 30_000,
+            range_limit_days: 3700,
+            user_buckets: 512,
+        }
+    }
+}
+
+impl Query {
+    pub(super) fn check(&self, checks: &mut Checks<'_>) {
+        checks.range("query.wait_limit_ms", self.wait_limit_ms, 1, 3_600_000);
+        // Times of events span the years 1970 to 2200.
+        checks.range("query.range_limit_days", self.range_limit_days, 1, 84_371);
+        checks.range("query.user_buckets", self.user_buckets, 1, 1_048_576);
+    }
+}
+
+/// Section `log`: the lines on stderr.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// Form of the lines: `text` or `json`.
+    /// Default `text`; `TIDEMARK_LOG__FORMAT`.
+    pub format: LogFormat,
+    /// What is logged, as in `info,aggregator=debug`.
+    /// Default `info`; `TIDEMARK_LOG__FILTER`, or `TIDEMARK_LOG` for short.
+    pub filter: String,
+}
+
+/// Form of the log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Text,
+            filter: "info".to_owned(),
+        }
+    }
+}
+
+impl Log {
+    pub(super) fn check(&self, checks: &mut Checks<'_>) {
+        let fits = EnvFilter::try_new(&self.filter).is_ok();
+        checks.that(
+            fits,
+            "log.filter",
+            &self.filter,
+            "must be levels by target, as in info,aggregator=debug",
+        );
+    }
+}

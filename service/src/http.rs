@@ -1,0 +1,104 @@
+//! What every HTTP port of ours has: limits, request ids, problem documents, a drain.
+//!
+//! [`serve`] takes a router and puts around it, from the outside in: request id and span, metrics, panics as 500,
+//! the check of Host and Origin on loopback, the limits of the body, the number of requests at one time, and problem
+//! documents where no route or method fits. Around the connections: a cap, and times for slow heads, slow bodies and
+//! slow readers. A handler can rely on all of it, and never sees a request that broke a limit of the head.
+
+// Errors as RFC 9457 problem documents.
+mod problem;
+// Who a request is, in the log and to the client.
+mod request_id;
+// Times and sizes of requests.
+mod measure;
+// Host and Origin where there are no keys.
+mod loopback;
+// Bodies that are too large or too slow.
+mod body;
+// How many requests are worked on at one time.
+mod admission;
+// Accepting connections, and letting them finish.
+mod connections;
+// Clients that do not read what they asked for.
+mod stall;
+
+use std::any::Any;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use tokio::net::TcpListener;
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub use self::body::BodyFault;
+pub use self::measure::Metrics;
+pub use self::problem::{CONTENT_TYPE, Problem, RETRY_AFTER_S};
+pub use self::request_id::{REQUEST_ID, RequestId};
+
+use crate::config;
+use crate::shutdown::Shutdown;
+
+/// Serves `router` on `listener` until `shutdown`, and then until the requests in hand are done or
+/// `limits.drain_deadline_ms` is over.
+///
+/// The fallbacks of `router` are replaced by problem documents. A response without end (an event stream) must watch
+/// `shutdown` itself, or it is cut at the deadline. Handlers can take `Extension<RequestId>` and
+/// `ConnectInfo<SocketAddr>`.
+///
+/// # Errors
+/// If `listener` has no local address. What happens to single connections is no error of the server.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: &config::Http,
+    metrics: Metrics,
+    shutdown: Shutdown,
+) -> std::io::Result<()> {
+    let is_loopback = listener.local_addr()?.ip().is_loopback();
+    let router = request_id::layer(measure::layer(
+        dressed(router, limits, is_loopback),
+        metrics.clone(),
+    ));
+    connections::serve(listener, router, limits, Some(&metrics), shutdown).await;
+    Ok(())
+}
+
+/// [`serve`] for the admin port, whose own requests are not worth a metric.
+pub(crate) async fn serve_unmeasured(
+    listener: TcpListener,
+    router: Router,
+    limits: &config::Http,
+    shutdown: Shutdown,
+) -> std::io::Result<()> {
+    let is_loopback = listener.local_addr()?.ip().is_loopback();
+    let router = request_id::layer(dressed(router, limits, is_loopback));
+    connections::serve(listener, router, limits, None, shutdown).await;
+    Ok(())
+}
+
+fn dressed(router: Router, limits: &config::Http, is_loopback: bool) -> Router {
+    let router = router
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .fallback(async || Problem::not_found("there is nothing at this path"))
+        .layer(from_fn_with_state(
+            admission::Places::new(limits.request_queue),
+            admission::admit,
+        ))
+        .layer(from_fn_with_state(body::Limits::new(limits), body::guard));
+    let router = match is_loopback {
+        true => router.layer(axum::middleware::from_fn(loopback::check)),
+        false => router,
+    };
+    router.layer(CatchPanicLayer::custom(panicked))
+}
+
+/// A panic in a handler is a bug. The hook of [`crate::telemetry`] has logged it, within the request's span; the client
+/// learns only that there was one.
+fn panicked(_payload: Box<dyn Any + Send>) -> Response {
+    Problem::internal().into_response()
+}
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! Log lines: to stderr, as text or JSON, set up once at the start of the program.
+//!
+//! stdout belongs to what a command prints as its result, so nothing is logged there. A panic becomes a log line as
+//! well, or a JSON log would have holes where it matters most.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::{Log, LogFormat};
+
+/// Why log lines could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Harmless: lines go to whoever was first. Tests, and programs with several roles, may ignore it.
+    #[error("log lines are set up already")]
+    AlreadyInitialised,
+    /// `log.filter` cannot be read; [`crate::config::Config::load`] refuses such a filter before.
+    #[error("log.filter cannot be read: {0}")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+}
+
+/// Sends the log lines of this process to stderr from now on.
+///
+/// # Errors
+/// See [`Error`].
+pub fn init(log: &Log) -> Result<(), Error> {
+    let filter = EnvFilter::try_new(&log.filter)?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let set = match log.format {
+        LogFormat::Text => lines
+            .with_ansi(std::io::stderr().is_terminal())
+            .finish()
+            .try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
+    };
+    set.map_err(|_| Error::AlreadyInitialised)?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let thread = std::thread::current();
+    tracing::error!(
+        place,
+        thread = thread.name().unwrap_or_default(),
+        reason = panic_text(panic.payload()),
+        "panicked"
+    );
+}
+
+/// What a panic said.
+fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_time_is_a_harmless_error() {
+        let _ = init(&Log::default());
+        assert!(matches!(init(&Log::default()), Err(Error::AlreadyInitialised)));
+        let broken = Log {
+            filter: "a=b=c".to_owned(),
+            ..Log::default()
+        };
+        assert!(matches!(init(&broken), Err(Error::Filter(_))));
+    }
+}
