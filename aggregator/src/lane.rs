@@ -122,45 +122,36 @@ pub struct Lane {
     settings: Settings,
     rules: Arc<Rules>,
     schemas: Schemas,
-    spill: Spill,
-    metrics: Metrics,
+    tools: Tools,
     parts: Parts,
     held: BTreeMap<Partition, Held>,
+    /// Since when something waits to be sent.
     opened: Option<Instant>,
-    runtime: tokio::runtime::Handle,
-    stop: CancellationToken,
+}
+
+/// What all lanes of a process share.
+#[derive(Clone)]
+pub struct Tools {
+    /// The local folder.
+    pub spill: Spill,
+    /// What the lanes tell of themselves.
+    pub metrics: Metrics,
+    /// Drives the copies of misplaced records.
+    pub runtime: tokio::runtime::Handle,
+    /// Asks the lanes to stop.
+    pub stop: CancellationToken,
 }
 
 impl Lane {
-    /// A lane that owns nothing yet. `runtime` drives the copies of misplaced records.
-    pub fn new(
-        settings: Settings,
-        rules: Arc<Rules>,
-        own_schema: Option<u32>,
-        spill: Spill,
-        metrics: Metrics,
-        parts: Parts,
-        runtime: tokio::runtime::Handle,
-        stop: CancellationToken,
-    ) -> Self {
-        Self {
-            settings,
-            rules,
-            schemas: Schemas::new(own_schema),
-            spill,
-            metrics,
-            parts,
-            held: BTreeMap::new(),
-            opened: None,
-            runtime,
-            stop,
-        }
+    /// A lane that owns nothing yet.
+    pub fn new(settings: Settings, rules: Arc<Rules>, own_schema: Option<u32>, tools: Tools, parts: Parts) -> Self {
+        Self { settings, rules, schemas: Schemas::new(own_schema), tools, parts, held: BTreeMap::new(), opened: None }
     }
 
     /// Runs until asked to stop, then drains. Blocks its thread.
     pub fn run(mut self) -> Result<(), Ended> {
         let ended = self.turn_until_stopped();
-        self.metrics.forget(self.held.keys().copied());
+        self.tools.metrics.forget(self.held.keys().copied());
         self.parts.owned.change(|owned| owned.retain(|partition| !self.held.contains_key(partition)));
         self.held.clear();
         self.parts.member.close();
@@ -168,7 +159,7 @@ impl Lane {
     }
 
     fn turn_until_stopped(&mut self) -> Result<(), Ended> {
-        while !self.stop.is_cancelled() {
+        while !self.tools.stop.is_cancelled() {
             self.turn()?;
         }
         let deadline = Instant::now() + self.settings.drain_deadline;
@@ -259,9 +250,9 @@ impl Lane {
             held.source.fold(&record, decision).map_err(Fault::from)?;
         }
         held.source.set_leader_epoch(batch.leader_epoch);
-        self.metrics.folded(partition, batch.len(), &before, &held.source.ledger());
+        self.tools.metrics.folded(partition, batch.len(), &before, &held.source.ledger());
         let (keys, spilled, bytes) = held.source.dedup_size();
-        self.metrics.dedup(partition, keys, spilled, bytes);
+        self.tools.metrics.dedup(partition, keys, spilled, bytes);
         if keys >= self.settings.dedup_max_keys {
             return Err(Ended::Stopped(format!(
                 "partition {partition} remembers {keys} keys, the limit dedup_max_keys: raise it; nothing is forgotten silently"
@@ -276,7 +267,7 @@ impl Lane {
     /// Begins to hold a partition: its state is read from the chain.
     fn hold(&mut self, partition: Partition) {
         let source =
-            Source::new(partition, self.rules.clone(), self.settings.dedup_memory_bytes, self.spill.clone());
+            Source::new(partition, self.rules.clone(), self.settings.dedup_memory_bytes, self.tools.spill.clone());
         self.held.insert(partition, Held::restoring(source));
         self.parts.owned.change(|owned| {
             owned.insert(partition);
@@ -288,7 +279,7 @@ impl Lane {
             self.held.remove(partition);
         }
         self.parts.owned.change(|owned| owned.retain(|partition| !partitions.contains(partition)));
-        self.metrics.forget(partitions.iter().copied());
+        self.tools.metrics.forget(partitions.iter().copied());
         self.follow_chains()
     }
 }

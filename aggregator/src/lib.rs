@@ -14,3 +14,4 @@ pub mod schema;
 pub mod lane;
 pub mod rows;
 pub mod projector;
+pub mod service;

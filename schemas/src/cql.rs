@@ -91,8 +91,9 @@ const DEAD_LETTERS: &[Column] = &[
     VALUE,
 ];
 
+// `view` alone is a reserved word of CQL.
 const PROGRESS: &[Column] = &[
-    column("view", "text", Kind::Partition, ["'progress'", "'probe'"]),
+    column("view_name", "text", Kind::Partition, ["'progress'", "'probe'"]),
     P,
     VALUE,
 ];
@@ -180,7 +181,7 @@ mod tests {
                 View::DeadLetters,
                 "PRIMARY KEY ((tenant, day), accepted_ms, p, log_offset)",
             ),
-            (View::Progress, "PRIMARY KEY ((view), p)"),
+            (View::Progress, "PRIMARY KEY ((view_name), p)"),
         ] {
             let text = create_table("k", view, 7);
             assert!(text.contains(key) && text.contains("_g7 ("), "{text}");

@@ -124,6 +124,20 @@ fn what_the_writer_lacks_has_its_default() {
 }
 
 #[test]
+fn a_body_with_anything_behind_it_is_refused() {
+    assert!(read("", &[0]).is_err());
+}
+
+#[test]
+fn a_name_means_the_type_of_its_own_namespace() {
+    let more = r#",{"name":"a","type":{"type":"fixed","name":"other.F","size":1}},
+        {"name":"b","type":{"type":"fixed","name":"F","size":2}},
+        {"name":"c","type":"F"}, {"name":"d","type":"other.F"}, {"name":"e","type":"shop.F"}"#;
+    assert!(read(more, &[0; 8]).is_ok());
+    assert!(read(more, &[0; 7]).is_err());
+}
+
+#[test]
 fn amounts_of_any_scale_are_exact_and_numbers_are_no_amounts() {
     let cents =
         r#",{"name":"amount","type":{"type":"bytes","logicalType":"decimal","precision":9,"scale":2}}"#;

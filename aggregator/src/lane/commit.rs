@@ -56,7 +56,7 @@ impl Lane {
         }
         let started = Instant::now();
         let result = self.parts.member.commit(&transaction);
-        self.metrics.committed(&transaction, started.elapsed(), result.is_ok());
+        self.tools.metrics.committed(&transaction, started.elapsed(), result.is_ok());
         match result {
             Ok(()) => {
                 #[cfg(feature = "without-readback-rule")]
@@ -83,7 +83,7 @@ impl Lane {
             held.lag_asked = Some(Instant::now());
             if let Ok(end) = self.parts.member.end(*partition) {
                 held.lag = end.0.saturating_sub(held.source.next().0);
-                self.metrics.lag(*partition, held.lag);
+                self.tools.metrics.lag(*partition, held.lag);
             }
         }
         Ok(())

@@ -32,10 +32,10 @@ impl Lane {
                     let superseded = held.source.chain.superseded;
                     match held.source.offer(*offset, bytes).map_err(Ended::from)? {
                         ReadBack::Lost => lost.push(*partition),
-                        ReadBack::Done(_) => self.metrics.read_back(*partition),
+                        ReadBack::Done(_) => self.tools.metrics.read_back(*partition),
                         ReadBack::Followed | ReadBack::Nothing => {}
                     }
-                    self.metrics.superseded(*partition, held.source.chain.superseded - superseded);
+                    self.tools.metrics.superseded(*partition, held.source.chain.superseded - superseded);
                 }
                 ChainEvent::Reached(place) => {
                     if let Some(held) = self.held.get_mut(&place.partition) {
@@ -75,7 +75,7 @@ impl Lane {
     /// Drops what is held of these partitions and reads them from the chain again.
     pub(super) fn begin_again(&mut self, partitions: &[Partition]) -> Result<(), Ended> {
         for partition in partitions {
-            self.metrics.restarted(*partition);
+            self.tools.metrics.restarted(*partition);
             self.parts.member.pause(*partition)?;
             self.hold(*partition);
         }
@@ -125,7 +125,7 @@ impl Lane {
         held.phase = Phase::Running;
         held.lag = end.0.saturating_sub(held.source.next().0);
         let (keys, spilled, bytes) = held.source.dedup_size();
-        self.metrics.dedup(partition, keys, spilled, bytes);
+        self.tools.metrics.dedup(partition, keys, spilled, bytes);
         let next = held.source.next();
         tracing::info!(lane = self.settings.name, %partition, %next, keys, "restored from the chain");
         Ok(self.parts.member.seek(partition, next)?)

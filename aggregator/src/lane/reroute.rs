@@ -29,9 +29,9 @@ impl Lane {
             let appends: Vec<_> =
                 due.misplaced.iter().map(|record| self.parts.appender.append(copy(*partition, record))).collect();
             let count = appends.len();
-            match self.runtime.block_on(futures::future::try_join_all(appends)) {
+            match self.tools.runtime.block_on(futures::future::try_join_all(appends)) {
                 Ok(_) => {
-                    self.metrics.copied(*partition, count);
+                    self.tools.metrics.copied(*partition, count);
                     held.source.rerouted();
                     // The next commit record says so, even if nothing else comes.
                     self.opened.get_or_insert_with(Instant::now);
@@ -80,7 +80,7 @@ impl Lane {
     pub(super) fn learn_schemas(&mut self) -> Result<(), Ended> {
         while let Ok((id, answer)) = self.parts.answers.try_recv() {
             let known = self.schemas.learn(id, &answer);
-            self.metrics.registry(known);
+            self.tools.metrics.registry(known);
         }
         for (partition, held) in &mut self.held {
             let Phase::NeedsSchema { id, asked } = &mut held.phase else { continue };
@@ -94,7 +94,7 @@ impl Lane {
             }
         }
         let waiting = self.held.values().filter(|held| matches!(held.phase, Phase::NeedsSchema { .. })).count();
-        self.metrics.waiting_for_schema(waiting);
+        self.tools.metrics.waiting_for_schema(waiting);
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! A writer's Avro schema as a flat list of nodes, which refer to one another by index: what a walk over a body needs.
 //!
-//! Not apache-avro's `Schema`: that one forgets whether a UUID is a text or 16 bytes, and its parser panics on some
-//! names. It is what our tests hold this against. The source is the Avro 1.12 specification, "Schema Declaration".
+//! Not apache-avro's `Schema` (0.21): that one forgets whether a UUID is a text or 16 bytes, its parser panics on an alias
+//! that is no name, and its resolution refuses decimals of few bytes. It is what our tests hold this against. The source is the Avro 1.12 specification, "Schema Declaration".
 
 use super::Undecodable;
 use serde_json::{Map, Value};
@@ -57,7 +57,7 @@ pub(super) enum Logical {
     OtherTime,
 }
 
-/// All types of a schema; the last one resolves first.
+/// All types of a schema.
 #[derive(Debug)]
 pub(super) struct Nodes(Vec<Node>);
 

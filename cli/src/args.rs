@@ -1,0 +1,79 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Counts events exactly once, per day and per user.
+#[derive(Debug, Parser)]
+#[command(name = "tidemark", version, about)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Settings file (TOML).
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Address of the HTTP port [default: 127.0.0.1:8080].
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Address of the admin port: /live, /ready, /metrics [default: 127.0.0.1:8081].
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    admin_listen: Option<String>,
+    /// Folder for everything this process keeps [default: ./tidemark-data].
+    #[arg(long, global = true, value_name = "FOLDER")]
+    data: Option<String>,
+    /// Any setting, as in `--set aggregator.lanes=2`; `check-config` lists them all.
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = key_value)]
+    set: Vec<(String, String)>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Everything in one process, on a log and a store of its own in one folder.
+    Run {
+        /// Load this CSV file (plain) at the start, say what was counted and what was refused, and go on serving.
+        #[arg(long, value_name = "FILE")]
+        load: Option<PathBuf>,
+    },
+    /// Takes events over HTTP, onto Kafka.
+    Ingest,
+    /// Counts: lanes on Kafka, views in the store.
+    Aggregate {
+        /// Count, but keep no views: to measure lanes alone.
+        #[arg(long)]
+        without_store: bool,
+    },
+    /// Answers queries from the view store.
+    Query,
+    /// Makes topics, tables, schema and the first generation; safe to run twice.
+    Migrate,
+    /// Reads the raw log with a fold of its own and compares every row of every view. Exit 0: all equal; 1: differences; 2: could not look.
+    Audit {
+        /// Audit the folder of `tidemark run`, which must not be running.
+        #[arg(long)]
+        embedded: bool,
+        /// Wait at most this many seconds until the views have reached the end of the log.
+        #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+        wait: u64,
+    },
+    /// Prints every setting, its value and where it came from; exit 64 if one is wrong.
+    CheckConfig,
+}
+
+impl Args {
+    /// What flags say, as settings.
+    pub(crate) fn overrides(&self) -> Vec<(String, String)> {
+        let flag = |key: &str, value: &Option<String>| value.clone().map(|value| (key.to_owned(), value));
+        let flags = [
+            flag("http.listen", &self.listen),
+            flag("http.admin_listen", &self.admin_listen),
+            flag("data", &self.data),
+        ];
+        flags.into_iter().flatten().chain(self.set.iter().cloned()).collect()
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}

@@ -1,0 +1,71 @@
+//! The program `tidemark`: one binary, a role as its subcommand.
+//!
+//! Every role goes the same way: signals, settings, telemetry, parts, run until asked to stop, drain. A bad
+//! setting ends it with 64 before a port opens.
+
+mod args;
+mod roles;
+mod world;
+mod embedded;
+mod kafka;
+mod registry;
+mod load;
+mod check;
+mod migrate;
+mod audit;
+
+use args::{Args, Command};
+use clap::Parser;
+use service::config::Config;
+use service::exit;
+use service::shutdown::Shutdown;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let code = if error.use_stderr() { exit::USAGE } else { exit::OK };
+            let _ = error.print();
+            return code.into();
+        }
+    };
+    let config = match Config::load(args.config.as_deref(), args.overrides()) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("tidemark: {error}");
+            return exit::CONFIG.into();
+        }
+    };
+    if let Command::CheckConfig = args.command {
+        return check::print(&config).into();
+    }
+    if let Err(error) = service::telemetry::init(&config.log) {
+        eprintln!("tidemark: {error}");
+        return exit::CONFIG.into();
+    }
+    match run(args.command, config) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            eprintln!("tidemark: {error:#}");
+            exit::SOFTWARE.into()
+        }
+    }
+}
+
+fn run(command: Command, config: Config) -> anyhow::Result<u8> {
+    let shutdown = Shutdown::on_signals()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match command {
+        Command::Run { load } => roles::run(&runtime, &config, load.as_deref(), &shutdown),
+        Command::Ingest => roles::ingest(&runtime, &config, &shutdown),
+        Command::Aggregate { without_store } => roles::aggregate(&runtime, &config, without_store, &shutdown),
+        Command::Query => roles::query(&runtime, &config, &shutdown),
+        Command::Migrate => migrate::run(&runtime, &config),
+        Command::Audit { embedded, wait } => audit::run(&runtime, &config, embedded, wait),
+        Command::CheckConfig => Ok(check::print(&config)),
+    }
+}

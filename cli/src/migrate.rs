@@ -1,0 +1,41 @@
+//! `tidemark migrate`: makes topics, schema, tables and the first generation. Safe to run twice, and by two at once: what is there is
+//! checked and left as it is.
+
+use crate::{embedded, kafka, registry};
+use log::kafka::{Admin, Plan};
+use service::config::Config;
+use service::exit;
+
+/// Makes what is missing. Anything that is away fails it: run it again.
+pub(crate) fn run(runtime: &tokio::runtime::Runtime, config: &Config) -> anyhow::Result<u8> {
+    runtime.block_on(async {
+        let settings = kafka::settings(config)?;
+        let registry = registry::settings(&config.registry)?;
+        let store = kafka::store_config(config, kafka::GENERATION, config.query.user_buckets)?;
+        let admin = Admin::new(&settings)?;
+        let copies = u16::try_from(config.kafka.replication_factor).ok();
+        let found = admin.create(&Plan::all(&settings, config.kafka.partitions), copies)?;
+        tracing::info!(topics = found.len(), "topics are there");
+        let schema_id = registry::register(&registry).await?;
+        tracing::info!(schema_id, "the schema of events is registered");
+        let generation = match admin.generation()? {
+            Some(generation) => generation,
+            None => {
+                let id = |name: &str| {
+                    let topic = found.iter().find(|topic| topic.name == name);
+                    topic.map(|topic| topic.id).ok_or_else(|| anyhow::anyhow!("the broker says no id for topic {name}"))
+                };
+                let topics = (id(&settings.events)?, id(&settings.changelog)?);
+                let made = embedded::new_generation(config.kafka.partitions, topics, config.query.user_buckets, schema_id);
+                admin.write_generation(&made)?;
+                // Of two that write at once the later one on the log holds, for both.
+                admin.generation()?.unwrap_or(made)
+            }
+        };
+        admin.check(&generation)?;
+        let store = views::cassandra::Config { user_buckets: generation.user_buckets, ..store };
+        views::cassandra::migrate(&store).await?;
+        tracing::info!(generation = generation.number, partitions = generation.partitions, "ready");
+        Ok(exit::OK)
+    })
+}

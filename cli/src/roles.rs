@@ -1,0 +1,208 @@
+//! The roles: which parts each has, and in which order they start and stop. Readiness falls first, then the public port drains, then
+//! the lanes, then the projector, and the admin port closes last.
+
+use crate::world::{World, now};
+use crate::{embedded, kafka, load};
+use aggregator::fold::Rules;
+use aggregator::service::{Aggregator, Handles, Running};
+use aggregator::{lane, projector};
+use axum::Router;
+use ingest::{Ingest, Target};
+use log::kafka::{KafkaAppender, KafkaReader};
+use schemas::generation::Generation;
+use schemas::key::Hashing;
+use service::config::Config;
+use service::exit;
+use service::shutdown::Shutdown;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// Dirty rows of a process beyond which the projector writes before it reads on.
+const DIRTY_ROWS: usize = 200_000;
+
+/// `tidemark run`: everything in one process.
+pub(crate) fn run(runtime: &Runtime, config: &Config, file: Option<&Path>, shutdown: &Shutdown) -> anyhow::Result<u8> {
+    runtime.block_on(async {
+        let world = World::new(config, shutdown)?;
+        let listener = world.listen().await?;
+        let admin = world.open_admin().await?;
+        let (log, generation) = embedded::open(config)?;
+        let store = embedded::open_store(config, &generation).await?;
+        let handles = Arc::new(embedded::EmbeddedHandles { log: log.clone(), lanes: config.aggregator.lanes });
+        let running = start(&world, &generation, handles, Some(store.clone()), "run")?;
+        let target = Target {
+            appender: log.appender(),
+            partitions: generation.partitions,
+            topic_id: generation.events_id,
+            schema_id: embedded::OWN_SCHEMA,
+        };
+        let queries = query_router(&world, store, &generation, log.reader())?;
+        let router = ingest_router(&world, target)?.merge(queries);
+        let address = listener.local_addr()?.to_string();
+        let serving = world.serve(listener, router.clone());
+        let loading = async {
+            match file {
+                Some(file) => load::load(&router, file, &address).await,
+                None => Ok(()),
+            }
+        };
+        let (served, loaded) = tokio::join!(serving, async {
+            let loaded = loading.await;
+            if loaded.is_err() {
+                shutdown.begin();
+            }
+            loaded
+        });
+        log.close();
+        finish(&world, Some(running), admin).await?;
+        served.and(loaded)?;
+        Ok(exit::OK)
+    })
+}
+
+/// `tidemark ingest`: HTTP to Kafka.
+pub(crate) fn ingest(runtime: &Runtime, config: &Config, shutdown: &Shutdown) -> anyhow::Result<u8> {
+    runtime.block_on(async {
+        let world = World::new(config, shutdown)?;
+        let listener = world.listen().await?;
+        let admin = world.open_admin().await?;
+        let settings = kafka::settings(config)?;
+        let generation = kafka::generation(&settings, shutdown).await?;
+        let schema_id = generation.schema_id.ok_or_else(|| anyhow::anyhow!("the generation record names no schema"))?;
+        let target = Target {
+            appender: Arc::new(KafkaAppender::open(&settings)?),
+            partitions: generation.partitions,
+            topic_id: generation.events_id,
+            schema_id,
+        };
+        let router = ingest_router(&world, target)?;
+        world.serve(listener, router).await?;
+        finish(&world, None, admin).await
+    })
+}
+
+/// `tidemark aggregate`: lanes and projector on Kafka and the view store.
+pub(crate) fn aggregate(
+    runtime: &Runtime,
+    config: &Config,
+    without_store: bool,
+    shutdown: &Shutdown,
+) -> anyhow::Result<u8> {
+    runtime.block_on(async {
+        let world = World::new(config, shutdown)?;
+        let admin = world.open_admin().await?;
+        let settings = kafka::settings(config)?;
+        let generation = kafka::generation(&settings, shutdown).await?;
+        let store = match without_store {
+            true => None,
+            false => Some(kafka::open_store(config, &generation, shutdown).await?),
+        };
+        let name = config.kafka.instance_id.clone().unwrap_or_else(|| format!("pid-{}", std::process::id()));
+        let handles = Arc::new(kafka::KafkaHandles::new(config, settings, &generation)?);
+        let running = start(&world, &generation, handles, store, &name)?;
+        shutdown.begun().await;
+        finish(&world, Some(running), admin).await
+    })
+}
+
+/// `tidemark query`: answers from the view store.
+pub(crate) fn query(runtime: &Runtime, config: &Config, shutdown: &Shutdown) -> anyhow::Result<u8> {
+    runtime.block_on(async {
+        let world = World::new(config, shutdown)?;
+        let listener = world.listen().await?;
+        let admin = world.open_admin().await?;
+        let settings = kafka::settings(config)?;
+        let generation = kafka::generation(&settings, shutdown).await?;
+        let store = kafka::open_store(config, &generation, shutdown).await?;
+        let router = query_router(&world, store, &generation, Box::new(KafkaReader::new(&settings)?))?;
+        world.serve(listener, router).await?;
+        finish(&world, None, admin).await
+    })
+}
+
+fn ingest_router(world: &World<'_>, target: Target) -> anyhow::Result<Router> {
+    let metrics = ingest::Metrics::new(&world.metrics)?;
+    Ok(ingest::router(Ingest::new(target, ingest::Limits::from(&world.config.http), metrics, now)))
+}
+
+fn query_router(
+    world: &World<'_>,
+    store: views::Store,
+    generation: &Generation,
+    reader: Box<dyn log::LogReader>,
+) -> anyhow::Result<Router> {
+    let _ = (world, store, generation, reader);
+    Ok(Router::new())
+}
+
+/// Starts lanes and projector as the settings say.
+fn start(
+    world: &World<'_>,
+    generation: &Generation,
+    handles: Arc<dyn Handles>,
+    sink: Option<views::Store>,
+    name: &str,
+) -> anyhow::Result<Running> {
+    let config = &world.config.aggregator;
+    let partitions = generation.partitions.max(1) as usize;
+    let ms = Duration::from_millis;
+    let rules = Rules {
+        generation: generation.number,
+        partitions: generation.partitions,
+        hashing: Hashing::new(&generation.secret),
+        types_limit: config.types_limit,
+    };
+    let aggregator = Aggregator {
+        rules: Arc::new(rules),
+        own_schema: generation.schema_id,
+        lane: lane::Settings {
+            name: name.to_owned(),
+            commit_interval: ms(config.commit_interval_ms),
+            bulk_commit_interval: ms(config.bulk_commit_interval_ms),
+            bulk_lag_records: config.bulk_lag_records,
+            batch_records: config.batch_records as u64,
+            pipeline: config.pipeline,
+            dedup_memory_bytes: usize::try_from(config.dedup_memory_bytes)? / partitions,
+            dedup_max_keys: match config.dedup_max_keys {
+                0 => u64::MAX,
+                keys => keys.div_ceil(partitions as u64),
+            },
+            drain_deadline: world.config.http.drain_deadline(),
+        },
+        lanes: config.lanes,
+        projector: projector::Settings {
+            generation: generation.number,
+            flush_interval: ms(config.flush_interval_ms),
+            bulk_flush_interval: ms(config.bulk_flush_interval_ms),
+            dirty_rows: DIRTY_ROWS,
+            rows_per_s: world.config.store.rows_per_s_fresh,
+            rows_memory_bytes: usize::try_from(config.rows_memory_bytes)? / partitions,
+        },
+        handles,
+        sink,
+        lane_metrics: lane::Metrics::new(&world.metrics, generation.partitions)?,
+        projector_metrics: projector::Metrics::new(&world.metrics, generation.partitions)?,
+    };
+    let runtime = tokio::runtime::Handle::current();
+    Ok(aggregator.start(&embedded::spill_folder(world.config), &world.readiness, &runtime, &world.shutdown)?)
+}
+
+/// Stops what runs, and says how it went.
+async fn finish(
+    world: &World<'_>,
+    running: Option<Running>,
+    admin: tokio::task::JoinHandle<std::io::Result<()>>,
+) -> anyhow::Result<u8> {
+    let fault = match running {
+        Some(running) => tokio::task::spawn_blocking(move || running.stop()).await?,
+        None => None,
+    };
+    world.close_admin();
+    admin.await??;
+    match fault {
+        Some(what) => anyhow::bail!("{what}"),
+        None => Ok(exit::OK),
+    }
+}

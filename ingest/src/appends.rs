@@ -1,0 +1,153 @@
+//! The chunks of one request on their way to the log, and what is known of each.
+//!
+//! A chunk is awaited, never an event. Each has a task of its own, so that it reaches the log and is counted also when
+//! the client has gone; no answer is given before all of them are decided.
+
+use crate::chunks::Open;
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::room::Room;
+use log::{AppendError, Appender};
+use schemas::receipt::Receipt;
+use schemas::{Offset, Partition};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+/// What is known of one request's chunks.
+pub(crate) struct Appends {
+    appender: Arc<dyn Appender>,
+    metrics: Metrics,
+    /// Most chunks in flight.
+    limit: usize,
+    /// With the number of events of each.
+    in_flight: VecDeque<(u64, JoinHandle<Decided>)>,
+    /// Where the durable ones lie.
+    pub(crate) receipt: Receipt,
+    /// Events that are durable.
+    pub(crate) accepted: u64,
+    /// Events that may be durable or not.
+    pub(crate) unknown: u64,
+    /// Events that the log will never take.
+    pub(crate) refused: u64,
+    /// The rows of the first of these.
+    pub(crate) refused_rows: Vec<u64>,
+    /// Most rows in that list.
+    rows_limit: usize,
+    /// Bytes of records handed over.
+    pub(crate) bytes: usize,
+}
+
+struct Decided {
+    partition: Partition,
+    rows: Vec<u64>,
+    result: Result<Offset, AppendError>,
+}
+
+impl Appends {
+    pub(crate) fn new(
+        appender: Arc<dyn Appender>,
+        topic_id: Uuid,
+        limits: &Limits,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            appender,
+            metrics,
+            limit: limits.chunks_in_flight.max(1),
+            in_flight: VecDeque::new(),
+            receipt: Receipt::new(topic_id),
+            accepted: 0,
+            unknown: 0,
+            refused: 0,
+            refused_rows: Vec::new(),
+            rows_limit: limits.results,
+            bytes: 0,
+        }
+    }
+
+    /// Hands a chunk to the log; waits for the oldest if too many are in flight. `room` is what the chunk takes.
+    pub(crate) async fn hand_over(&mut self, open: Open, room: Option<Room>) {
+        while self.in_flight.len() >= self.limit || self.oldest_is_decided() {
+            self.settle_oldest().await;
+        }
+        self.bytes += open.chunk.bytes();
+        let events = open.rows.len() as u64;
+        let task = append(Arc::clone(&self.appender), open, room, self.metrics.clone());
+        self.in_flight.push_back((events, tokio::spawn(task)));
+    }
+
+    /// Waits until each chunk is decided.
+    pub(crate) async fn finish(&mut self) {
+        while !self.in_flight.is_empty() {
+            self.settle_oldest().await;
+        }
+    }
+
+    /// Whether something is not known to be durable, so that to go on is of no use.
+    pub(crate) fn failed(&self) -> bool {
+        self.unknown > 0
+    }
+
+    fn oldest_is_decided(&self) -> bool {
+        self.in_flight.front().is_some_and(|(_, task)| task.is_finished())
+    }
+
+    async fn settle_oldest(&mut self) {
+        let Some((events, oldest)) = self.in_flight.pop_front() else {
+            return;
+        };
+        match oldest.await {
+            Ok(Decided {
+                partition,
+                result: Ok(next),
+                ..
+            }) => {
+                self.accepted += events;
+                self.receipt.extend(partition, next);
+            }
+            Ok(Decided {
+                result: Err(AppendError::Refused(_)),
+                rows,
+                ..
+            }) => {
+                self.refused += events;
+                let left = self.rows_limit.saturating_sub(self.refused_rows.len());
+                self.refused_rows.extend(rows.into_iter().take(left));
+            }
+            // A task itself fails only if the appender panics: then nothing is known of its chunk either.
+            Ok(Decided {
+                result: Err(AppendError::Unavailable(_)),
+                ..
+            })
+            | Err(_) => self.unknown += events,
+        }
+    }
+}
+
+async fn append(appender: Arc<dyn Appender>, open: Open, room: Option<Room>, metrics: Metrics) -> Decided {
+    let Open { chunk, rows } = open;
+    let partition = chunk.partition;
+    metrics.in_flight.inc();
+    let start = Instant::now();
+    let result = appender.append(chunk).await;
+    metrics.append_seconds.observe(start.elapsed().as_secs_f64());
+    metrics.in_flight.dec();
+    drop(room);
+    match &result {
+        Ok(_) => metrics.accepted.inc_by(rows.len() as u64),
+        Err(AppendError::Unavailable(cause)) => {
+            tracing::warn!(%partition, events = rows.len(), cause, "the log did not acknowledge a chunk");
+        }
+        Err(AppendError::Refused(cause)) => {
+            tracing::error!(%partition, events = rows.len(), cause, "the log refused a chunk");
+        }
+    }
+    Decided {
+        partition,
+        rows,
+        result,
+    }
+}

@@ -1,0 +1,267 @@
+//! What the head of a request says of its body. What is not understood is refused, before a byte of the body is read:
+//! a parameter that is ignored in silence is one that a client relied on in vain.
+
+use crate::body::Encoding;
+use crate::rows::Format;
+use axum::extract::Query;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use schemas::limits::KEY_BYTES;
+use service::http::Problem;
+
+/// The header that carries a key for a whole request.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// What the head says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// What the body is made of; `None` where the head does not say.
+    pub(crate) format: Option<Format>,
+    /// How it is compressed.
+    pub(crate) encoding: Encoding,
+    /// Its length in bytes as sent, where that is announced.
+    pub(crate) length: Option<u64>,
+    /// The key of the request.
+    pub(crate) idempotency_key: Option<String>,
+    /// Whether nothing is to be recorded.
+    pub(crate) validate: bool,
+}
+
+impl Head {
+    /// Reads the head, or says what to answer.
+    pub(crate) fn read(uri: &Uri, headers: &HeaderMap) -> Result<Self, Problem> {
+        Ok(Self {
+            validate: validate(uri)?,
+            format: format(headers)?,
+            encoding: encoding(headers)?,
+            length: text(headers, header::CONTENT_LENGTH.as_str())?.and_then(|length| length.parse().ok()),
+            idempotency_key: idempotency_key(headers)?,
+        })
+    }
+}
+
+fn validate(uri: &Uri) -> Result<bool, Problem> {
+    let Query(parameters) = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(Problem::from)?;
+    let invalid = |name: String, detail: &str| {
+        Problem::bad_request("query_invalid", "The query string is not valid")
+            .detail(format!("the parameter `{name}` {detail}"))
+            .with("parameter", name)
+    };
+    let mut validate = None;
+    for (name, value) in parameters {
+        if name != "validate" {
+            return Err(invalid(name, "is not known; known is `validate`"));
+        }
+        let value = match value.as_str() {
+            "true" => true,
+            "false" => false,
+            _ => return Err(invalid(name, "must be `true` or `false`")),
+        };
+        if validate.replace(value).is_some() {
+            return Err(invalid(name, "is given twice"));
+        }
+    }
+    Ok(validate.unwrap_or(false))
+}
+
+/// The value of a header that may be there once; `None` where it is not there.
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Problem> {
+    let invalid = |what| {
+        Problem::bad_request("header_invalid", "A header is not valid").detail(format!("{name} {what}"))
+    };
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(invalid("is given twice"));
+    }
+    value
+        .to_str()
+        .map(Some)
+        .map_err(|_| invalid("is not visible ASCII"))
+}
+
+fn format(headers: &HeaderMap) -> Result<Option<Format>, Problem> {
+    let Some(value) = text(headers, header::CONTENT_TYPE.as_str())? else {
+        return Ok(None);
+    };
+    let mut parts = value.split(';').map(str::trim);
+    let format = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
+        "application/json" => Format::Json,
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => {
+            Format::Lines
+        }
+        "text/csv" | "application/csv" => Format::Csv,
+        _ => {
+            return Err(not_supported("media_type_not_supported", "The media type is not supported").detail(
+                "send application/json (an object or an array), application/x-ndjson or text/csv; without a \
+                 Content-Type the first byte tells JSON from CSV",
+            ));
+        }
+    };
+    for parameter in parts {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let (name, value) = (
+            name.trim().to_ascii_lowercase(),
+            value.trim().trim_matches('"').to_ascii_lowercase(),
+        );
+        match (name.as_str(), value.as_str()) {
+            ("charset", "utf-8" | "utf8" | "us-ascii") => {}
+            ("charset", _) => {
+                let title = "The character set is not supported";
+                return Err(not_supported("charset_not_supported", title).detail("send UTF-8"));
+            }
+            ("header", "absent") => {
+                let title = "CSV without a header is not supported";
+                return Err(not_supported("csv_header_absent", title)
+                    .detail("the first record must name the columns"));
+            }
+            // Others, such as `boundary`, change nothing here.
+            _ => {}
+        }
+    }
+    Ok(Some(format))
+}
+
+fn encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {
+    let Some(value) = text(headers, header::CONTENT_ENCODING.as_str())? else {
+        return Ok(Encoding::Identity);
+    };
+    match value.trim().to_ascii_lowercase().as_str() {
+        "" | "identity" => Ok(Encoding::Identity),
+        "gzip" | "x-gzip" => Ok(Encoding::Gzip),
+        "zstd" => Ok(Encoding::Zstd),
+        _ => Err(
+            not_supported("encoding_not_supported", "The Content-Encoding is not supported")
+                .detail("send gzip, zstd or identity, and only one of them"),
+        ),
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(key) = text(headers, IDEMPOTENCY_KEY)? else {
+        return Ok(None);
+    };
+    let fits = (1..=KEY_BYTES).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+    match fits {
+        true => Ok(Some(key.to_owned())),
+        false => Err(
+            Problem::bad_request("idempotency_key_invalid", "The Idempotency-Key is not valid")
+                .detail(format!("it must have 1 to {KEY_BYTES} visible ASCII characters")),
+        ),
+    }
+}
+
+fn not_supported(code: &'static str, title: &'static str) -> Problem {
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, title)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use super::*;
+    use axum::http::{HeaderName, HeaderValue};
+
+    fn head(uri: &str, headers: &[(&'static str, &str)]) -> Result<Head, (u16, &'static str)> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(
+                HeaderName::from_static(name),
+                HeaderValue::from_str(value).unwrap(),
+            );
+        }
+        Head::read(&uri.parse().unwrap(), &map).map_err(|problem| (problem.status().as_u16(), problem.code()))
+    }
+
+    #[test]
+    fn a_type_is_known_by_any_of_its_names() {
+        for (value, expected) in [
+            ("application/json", Format::Json),
+            ("Application/JSON; Charset=\"UTF-8\"", Format::Json),
+            ("application/x-ndjson", Format::Lines),
+            ("application/jsonl;charset=utf8", Format::Lines),
+            ("text/csv; header=present; charset=us-ascii", Format::Csv),
+        ] {
+            assert_eq!(
+                head("/", &[("content-type", value)]).unwrap().format,
+                Some(expected),
+                "{value}"
+            );
+        }
+        assert_eq!(head("/", &[]).unwrap().format, None);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        let long = "k".repeat(257);
+        for (uri, headers, expected) in [
+            (
+                "/",
+                vec![("content-type", "application/xml")],
+                (415, "media_type_not_supported"),
+            ),
+            ("/", vec![("content-type", "")], (415, "media_type_not_supported")),
+            (
+                "/",
+                vec![("content-type", "text/csv; charset=latin1")],
+                (415, "charset_not_supported"),
+            ),
+            (
+                "/",
+                vec![("content-type", "text/csv; header=absent")],
+                (415, "csv_header_absent"),
+            ),
+            (
+                "/",
+                vec![("content-encoding", "br")],
+                (415, "encoding_not_supported"),
+            ),
+            (
+                "/",
+                vec![("content-encoding", "gzip, gzip")],
+                (415, "encoding_not_supported"),
+            ),
+            (
+                "/",
+                vec![("content-encoding", "gzip"), ("content-encoding", "gzip")],
+                (400, "header_invalid"),
+            ),
+            (
+                "/",
+                vec![("idempotency-key", "")],
+                (400, "idempotency_key_invalid"),
+            ),
+            (
+                "/",
+                vec![("idempotency-key", "a b")],
+                (400, "idempotency_key_invalid"),
+            ),
+            (
+                "/",
+                vec![("idempotency-key", &long)],
+                (400, "idempotency_key_invalid"),
+            ),
+            (
+                "/",
+                vec![("idempotency-key", "a"), ("idempotency-key", "a")],
+                (400, "header_invalid"),
+            ),
+            ("/?wait=counted", vec![], (400, "query_invalid")),
+            ("/?validate=1", vec![], (400, "query_invalid")),
+            ("/?validate=true&validate=true", vec![], (400, "query_invalid")),
+        ] {
+            assert_eq!(head(uri, &headers), Err(expected), "{uri} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_says_its_key_and_whether_it_is_meant() {
+        let read = head(
+            "/?validate=true",
+            &[("idempotency-key", "k-1"), ("content-encoding", "X-GZIP")],
+        )
+        .unwrap();
+        assert_eq!(read.idempotency_key.as_deref(), Some("k-1"));
+        assert!(read.validate && read.encoding == Encoding::Gzip);
+    }
+}

@@ -1,0 +1,100 @@
+//! Takes events over HTTP: `POST /v1/events` makes rows of a body, events of rows, records of events, and hands these
+//! to the log in chunks; it answers when all of them are durable.
+//!
+//! Read it in this order: [`mod@events`] is the way of one request. [`mod@head`] and [`mod@body`] are what comes in,
+//! [`mod@rows`] cuts it, [`mod@intake`] makes events and [`mod@chunks`] records of it, [`mod@appends`] brings them to
+//! the log, and [`mod@answer`] says what became of them. Nothing here knows which log it is.
+
+/// What may be taken.
+mod limits;
+/// The way of one request.
+mod events;
+/// What the head of a request says.
+mod head;
+/// Bodies, decompressed, in pieces.
+mod body;
+/// Cutting a body into rows.
+mod rows;
+/// From rows to records.
+mod intake;
+/// What is told of single rows.
+mod tally;
+/// Chunks that are not complete.
+mod chunks;
+/// The memory that requests share.
+mod room;
+/// Chunks on their way to the log.
+mod appends;
+/// What a client is told.
+mod answer;
+/// What is counted.
+mod metrics;
+/// `GET /health`.
+mod health;
+
+pub use health::health;
+pub use limits::Limits;
+pub use metrics::Metrics;
+
+use crate::room::Rooms;
+use axum::Router;
+use axum::routing::post;
+use log::Appender;
+use schemas::Timestamp;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// What ingest works with.
+pub struct Ingest {
+    appender: Arc<dyn Appender>,
+    partitions: u32,
+    topic_id: Uuid,
+    schema_id: u32,
+    limits: Limits,
+    rooms: Rooms,
+    metrics: Metrics,
+    clock: fn() -> Timestamp,
+}
+
+/// Where events go.
+#[derive(Clone)]
+pub struct Target {
+    /// Appends to the topic `events`.
+    pub appender: Arc<dyn Appender>,
+    /// How many partitions that topic has: P.
+    pub partitions: u32,
+    /// Its id, for receipts.
+    pub topic_id: Uuid,
+    /// Id of our schema in the registry.
+    pub schema_id: u32,
+}
+
+impl Ingest {
+    /// Ingest into `target`. `clock` gives the present time.
+    pub fn new(target: Target, limits: Limits, metrics: Metrics, clock: fn() -> Timestamp) -> Self {
+        let Target {
+            appender,
+            partitions,
+            topic_id,
+            schema_id,
+        } = target;
+        let rooms = Rooms::new(limits.held_bytes, limits.room_timeout, metrics.held_bytes.clone());
+        Self {
+            appender,
+            partitions,
+            topic_id,
+            schema_id,
+            limits,
+            rooms,
+            metrics,
+            clock,
+        }
+    }
+}
+
+/// The routes of ingest, for [`service::http::serve`], which bounds bodies and times.
+pub fn router(ingest: Ingest) -> Router {
+    Router::new()
+        .route("/v1/events", post(events::post))
+        .with_state(Arc::new(ingest))
+}

@@ -1,0 +1,223 @@
+//! Records inside a frame's body. Their offsets are consecutive and their append time is the frame's, so neither is stored.
+//!
+//! ```text
+//! flags u8 (1 key, 2 value, 4 origin, 8 headers) | key | value | origin: partition, offset, append_ms | headers: count, (name, value)...
+//! ```
+//! Numbers are varints, bytes stand behind their length, as in `schemas::wire`.
+
+use crate::batch::{Chunk, ORIGIN_HEADER, Origin};
+use crate::ports::DeadLetterCopy;
+use schemas::wire::{self, Malformed, Reader};
+use schemas::{Offset, Partition};
+
+const KEY: u8 = 1;
+const VALUE: u8 = 2;
+const ORIGIN: u8 = 4;
+const HEADERS: u8 = 8;
+
+/// One record as a body holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stored<'a> {
+    pub(super) key: Option<&'a [u8]>,
+    pub(super) value: Option<&'a [u8]>,
+    pub(super) origin: Option<Origin>,
+}
+
+/// What one append brings.
+#[derive(Debug)]
+pub(super) enum Payload {
+    /// Events.
+    Events(Chunk),
+    /// The parts of one commit record.
+    Parts(Vec<Vec<u8>>),
+    /// Dead letters.
+    DeadLetters(Vec<DeadLetterCopy>),
+}
+
+impl Payload {
+    /// About how many bytes it takes in a body.
+    pub(super) fn bytes(&self) -> usize {
+        /// Flags and lengths of a record.
+        const EACH: usize = 8;
+        match self {
+            Self::Events(chunk) => chunk.bytes() + chunk.len() * (EACH + header_bytes(chunk.headers())),
+            Self::Parts(parts) => parts.iter().map(|part| part.len() + EACH).sum(),
+            Self::DeadLetters(copies) => copies.iter().map(dead_letter_bytes).sum(),
+        }
+    }
+
+    /// Appends its records to a body and says how many they were.
+    pub(super) fn encode(&self, body: &mut Vec<u8>) -> u32 {
+        match self {
+            Self::Events(chunk) => {
+                let mut tail = Vec::new();
+                let flags = put_headers(&mut tail, chunk.headers());
+                for (key, value) in chunk.iter() {
+                    put(body, flags, Some(key), Some(value), &tail);
+                }
+                chunk.len() as u32
+            }
+            Self::Parts(parts) => {
+                for part in parts {
+                    put(body, 0, None, Some(part), &[]);
+                }
+                parts.len() as u32
+            }
+            Self::DeadLetters(copies) => {
+                for copy in copies {
+                    let mut tail = Vec::new();
+                    let flags = put_headers(&mut tail, &copy.headers);
+                    put(
+                        body,
+                        flags,
+                        Some(copy.key.as_bytes()),
+                        copy.value.as_deref(),
+                        &tail,
+                    );
+                }
+                copies.len() as u32
+            }
+        }
+    }
+}
+
+fn dead_letter_bytes(copy: &DeadLetterCopy) -> usize {
+    16 + copy.key.len() + copy.value.as_ref().map_or(0, Vec::len) + header_bytes(&copy.headers)
+}
+
+fn header_bytes(headers: &[(String, Vec<u8>)]) -> usize {
+    headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 8)
+        .sum()
+}
+
+fn put(body: &mut Vec<u8>, flags: u8, key: Option<&[u8]>, value: Option<&[u8]>, tail: &[u8]) {
+    body.push(flags | key.map_or(0, |_| KEY) | value.map_or(0, |_| VALUE));
+    for bytes in [key, value].into_iter().flatten() {
+        wire::put_bytes(body, bytes);
+    }
+    body.extend_from_slice(tail);
+}
+
+/// Writes what stands behind a record's value and says its flags. A copy's origin is stored as numbers.
+fn put_headers(tail: &mut Vec<u8>, headers: &[(String, Vec<u8>)]) -> u8 {
+    let origin_of =
+        |(name, value): &(String, Vec<u8>)| (name == ORIGIN_HEADER).then(|| Origin::decode(value)).flatten();
+    let mut flags = 0;
+    if let Some(origin) = headers.iter().find_map(origin_of) {
+        flags |= ORIGIN;
+        wire::put_u64(tail, u64::from(origin.partition.0));
+        wire::put_u64(tail, origin.offset.0);
+        wire::put_i64(tail, origin.append_ms);
+    }
+    let others = || headers.iter().filter(|header| origin_of(header).is_none());
+    let count = others().count();
+    if count > 0 {
+        flags |= HEADERS;
+        wire::put_u64(tail, count as u64);
+        for (name, value) in others() {
+            wire::put_bytes(tail, name.as_bytes());
+            wire::put_bytes(tail, value);
+        }
+    }
+    flags
+}
+
+/// Reads the next record of a body.
+pub(super) fn read<'a>(reader: &mut Reader<'a>) -> Result<Stored<'a>, Malformed> {
+    let flags = reader.byte()?;
+    if flags & !(KEY | VALUE | ORIGIN | HEADERS) != 0 {
+        return Err(reader.malformed());
+    }
+    let key = if flags & KEY != 0 {
+        Some(reader.bytes()?)
+    } else {
+        None
+    };
+    let value = if flags & VALUE != 0 {
+        Some(reader.bytes()?)
+    } else {
+        None
+    };
+    let origin = if flags & ORIGIN != 0 {
+        Some(read_origin(reader)?)
+    } else {
+        None
+    };
+    if flags & HEADERS != 0 {
+        for _ in 0..reader.count(2)? {
+            reader.bytes()?;
+            reader.bytes()?;
+        }
+    }
+    Ok(Stored { key, value, origin })
+}
+
+fn read_origin(reader: &mut Reader<'_>) -> Result<Origin, Malformed> {
+    Ok(Origin {
+        partition: Partition(reader.u32()?),
+        offset: Offset(reader.u64()?),
+        append_ms: reader.i64()?,
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_payload_is_read_as_it_was_written() {
+        let origin = Origin {
+            partition: Partition(2),
+            offset: Offset(300),
+            append_ms: -1,
+        };
+        let mut chunk = Chunk::new(Partition(0));
+        chunk.push(b"key", b"value");
+        chunk.set_headers(vec![
+            ("other".into(), b"x".to_vec()),
+            (ORIGIN_HEADER.into(), origin.encode()),
+        ]);
+        let dead = DeadLetterCopy {
+            key: "0/1".into(),
+            value: None,
+            headers: vec![("reason".into(), vec![])],
+        };
+        let payloads = [
+            Payload::Events(chunk),
+            Payload::Parts(vec![b"part".to_vec()]),
+            Payload::DeadLetters(vec![dead]),
+        ];
+        let mut body = Vec::new();
+        let counts: Vec<u32> = payloads.iter().map(|payload| payload.encode(&mut body)).collect();
+        assert_eq!(counts, [1, 1, 1]);
+        assert!(body.len() <= payloads.iter().map(Payload::bytes).sum());
+
+        let mut reader = Reader::new(&body, "body");
+        let event = Stored {
+            key: Some(b"key"),
+            value: Some(b"value"),
+            origin: Some(origin),
+        };
+        assert_eq!(read(&mut reader).unwrap(), event);
+        assert_eq!(
+            read(&mut reader).unwrap(),
+            Stored {
+                key: None,
+                value: Some(b"part"),
+                origin: None
+            }
+        );
+        assert_eq!(
+            read(&mut reader).unwrap(),
+            Stored {
+                key: Some(b"0/1"),
+                value: None,
+                origin: None
+            }
+        );
+        reader.finish().unwrap();
+    }
+}

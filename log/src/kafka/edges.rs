@@ -1,0 +1,103 @@
+//! Where partitions begin and end, as read_uncommitted sees them. A leader that moves, or is not yet chosen for a topic made
+//! a moment ago, is asked again until the deadline.
+
+use super::failure::log_error;
+use super::raw::{Ask, Edge, Failure, Handle};
+use crate::ports::LogError;
+use rdkafka::error::RDKafkaErrorCode as Code;
+use schemas::{Offset, Partition};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How long to wait before asking again.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// Asks for edges of one topic's partitions.
+pub(super) struct Edges<'a> {
+    /// Any client will do.
+    pub(super) handle: &'a Handle,
+    /// The topic.
+    pub(super) topic: &'a str,
+    /// When to give up.
+    pub(super) deadline: Duration,
+}
+
+impl Edges<'_> {
+    /// The next offset behind the last record of one partition, committed or not.
+    pub(super) fn next(&self, partition: Partition) -> Result<Offset, LogError> {
+        self.one(partition, Edge::Next)
+    }
+
+    /// The first offset still there and the next offset behind the last record of one partition.
+    pub(super) fn range(&self, partition: Partition) -> Result<(Offset, Offset), LogError> {
+        Ok((
+            self.one(partition, Edge::First)?,
+            self.one(partition, Edge::Next)?,
+        ))
+    }
+
+    /// The ranges of these partitions, in their order.
+    pub(super) fn ranges(&self, partitions: &[Partition]) -> Result<Vec<(Offset, Offset)>, LogError> {
+        let (firsts, nexts) = (
+            self.ask(partitions, Edge::First)?,
+            self.ask(partitions, Edge::Next)?,
+        );
+        let of = |edges: &BTreeMap<_, _>, partition| {
+            edges
+                .get(partition)
+                .copied()
+                .ok_or_else(|| self.silent(*partition))
+        };
+        partitions
+            .iter()
+            .map(|partition| Ok((of(&firsts, partition)?, of(&nexts, partition)?)))
+            .collect()
+    }
+
+    fn one(&self, partition: Partition, edge: Edge) -> Result<Offset, LogError> {
+        self.ask(&[partition], edge)?
+            .get(&partition)
+            .copied()
+            .ok_or_else(|| self.silent(partition))
+    }
+
+    fn ask(&self, partitions: &[Partition], edge: Edge) -> Result<BTreeMap<Partition, Offset>, LogError> {
+        let began = Instant::now();
+        loop {
+            let left = self.deadline.saturating_sub(began.elapsed());
+            match (Ask {
+                handle: self.handle,
+                timeout: left,
+            })
+            .edges(self.topic, partitions, edge)
+            {
+                Ok(edges) => return Ok(edges.into_iter().collect()),
+                Err(failure) if moves(&failure) && left > AGAIN => std::thread::park_timeout(AGAIN),
+                Err(failure) => {
+                    return Err(log_error(
+                        &format!("asking for the ends of {}", self.topic),
+                        &failure,
+                    ));
+                }
+            }
+        }
+    }
+
+    fn silent(&self, partition: Partition) -> LogError {
+        LogError::Away(format!("no answer for the end of {} {partition}", self.topic))
+    }
+}
+
+/// Whether another leader may answer soon.
+fn moves(failure: &Failure) -> bool {
+    matches!(
+        failure.code,
+        Code::NotLeaderForPartition
+            | Code::LeaderNotAvailable
+            | Code::ReplicaNotAvailable
+            | Code::BrokerTransportFailure
+            | Code::FencedLeaderEpoch
+            | Code::UnknownLeaderEpoch
+            | Code::OffsetNotAvailable
+    )
+}

@@ -1,0 +1,37 @@
+//! What a failure of librdkafka's means to whoever holds a port.
+
+use super::raw::Failure;
+use crate::ports::{AppendError, CommitError, LogError};
+use rdkafka::error::RDKafkaErrorCode as Code;
+
+/// A failure to read or to ask.
+pub(super) fn log_error(doing: &str, failure: &Failure) -> LogError {
+    let text = format!("{doing}: {failure}");
+    match failure.code {
+        Code::UnknownTopicOrPartition
+        | Code::UnknownTopic
+        | Code::UnknownPartition
+        | Code::AutoOffsetReset => LogError::Wrong(text),
+        Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed => LogError::Wrong(text),
+        Code::InvalidTransactionTimeout => LogError::Wrong(text),
+        _ if failure.fatal => LogError::Fatal(text),
+        _ => LogError::Away(text),
+    }
+}
+
+/// A failure to append.
+pub(super) fn append_error(failure: &Failure) -> AppendError {
+    match failure.code {
+        Code::MessageSizeTooLarge | Code::InvalidMessageSize | Code::InvalidRecord => {
+            AppendError::Refused(failure.to_string())
+        }
+        _ => AppendError::Unavailable(failure.to_string()),
+    }
+}
+
+/// A failure that ends a transactional producer.
+pub(super) fn fatal(doing: &str, failure: &Failure) -> CommitError {
+    CommitError::Fatal(format!("{doing}: {failure}"))
+}

@@ -1,0 +1,274 @@
+//! Reading rows and progress, page by page. A row's version is the store's own stamp.
+
+use super::Cassandra;
+use super::session::{fate, retried, unexpected};
+use super::write::number;
+use crate::{Error, STAMP_LIMIT, Stamped};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use schemas::row::{Progress, Row, RowKey, View, user_bucket};
+use schemas::{Day, Offset, Partition};
+use scylla::deserialize::row::DeserializeRow;
+use scylla::response::PagingState;
+use scylla::serialize::row::SerializeRow;
+use scylla::statement::prepared::PreparedStatement;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+/// Years of a user read at once.
+const YEARS_AT_ONCE: usize = 8;
+
+type DayColumns = (String, i32, String, i32, Option<Vec<u8>>, Option<i64>);
+type UserColumns = (i32, i32, String, String, i32, i32, Option<Vec<u8>>, Option<i64>);
+type DeadLetterColumns = (String, i32, i64, i32, i64, Option<Vec<u8>>, Option<i64>);
+pub(super) type ProgressColumns = (i32, Option<Vec<u8>>, Option<i64>);
+
+/// A row of a table in Rust's types.
+pub(super) trait Columns: for<'f, 'm> DeserializeRow<'f, 'm> + Send + 'static {
+    /// The row; `None` where it lies under a reserved key.
+    fn stamped(self) -> Result<Option<Stamped>, Error>;
+}
+
+impl Cassandra {
+    pub(crate) async fn progress(&self, view: View) -> Result<BTreeMap<Partition, Progress>, Error> {
+        let statement = &self.statements.table(view).read_progress;
+        let rows: Vec<ProgressColumns> = self.all(statement, &()).await?;
+        rows.into_iter().map(progress_row).collect()
+    }
+
+    pub(crate) async fn day_rows(&self, tenant: &str, day: Day) -> Result<Vec<Row>, Error> {
+        let statement = &self.statements.table(View::Days).select;
+        let rows: Vec<DayColumns> = self.all(statement, &(tenant, number(day.0, "day")?)).await?;
+        rows_of(rows)
+    }
+
+    pub(crate) async fn user_rows(
+        &self,
+        tenant: &str,
+        user: &str,
+        first: Day,
+        last: Day,
+    ) -> Result<Vec<Row>, Error> {
+        if first > last {
+            return Ok(Vec::new());
+        }
+        let statement = &self.statements.table(View::Users).select;
+        let bucket = number(user_bucket(tenant, user, self.config.user_buckets), "bucket")?;
+        let (from, to) = (number(first.0, "day")?, number(last.0, "day")?);
+        let years = (first.year()..=last.year()).map(|year| async move {
+            let rows: Vec<UserColumns> = self
+                .all(statement, &(bucket, year, tenant, user, from, to))
+                .await?;
+            rows_of(rows)
+        });
+        let years: Vec<Vec<Row>> = stream::iter(years).buffered(YEARS_AT_ONCE).try_collect().await?;
+        Ok(years.into_iter().flatten().collect())
+    }
+
+    pub(crate) async fn dead_letter_rows(
+        &self,
+        tenant: &str,
+        day: Day,
+        after: Option<(i64, Partition, Offset)>,
+        limit: usize,
+    ) -> Result<Vec<Row>, Error> {
+        // CQL knows no limit of 0.
+        let limit = match i32::try_from(limit) {
+            Ok(0) => return Ok(Vec::new()),
+            limit => limit.unwrap_or(i32::MAX),
+        };
+        let (accepted_ms, p, offset) = match after {
+            Some((accepted_ms, partition, offset)) => {
+                // No row lies beyond what the store can hold, so such a place is behind all of that moment.
+                let p = i32::try_from(partition.0).unwrap_or(i32::MAX);
+                (accepted_ms, p, i64::try_from(offset.0).unwrap_or(i64::MAX))
+            }
+            None => (i64::MIN, i32::MIN, i64::MIN),
+        };
+        let statement = &self.statements.table(View::DeadLetters).select;
+        let values = (tenant, number(day.0, "day")?, accepted_ms, p, offset, limit);
+        let rows: Vec<DeadLetterColumns> = self.all(statement, &values).await?;
+        rows_of(rows)
+    }
+
+    pub(crate) fn scan(&self, view: View) -> BoxStream<'_, Result<Stamped, Error>> {
+        match view {
+            View::Days => self.scan_as::<DayColumns>(view),
+            View::Users => self.scan_as::<UserColumns>(view),
+            View::DeadLetters => self.scan_as::<DeadLetterColumns>(view),
+            View::Progress => stream::empty().boxed(),
+        }
+    }
+
+    fn scan_as<C: Columns>(&self, view: View) -> BoxStream<'_, Result<Stamped, Error>> {
+        let statement = &self.statements.table(view).scan;
+        let pages = stream::try_unfold(Some(PagingState::start()), move |state| async move {
+            let Some(state) = state else { return Ok(None) };
+            let (rows, next) = self.page::<C>(statement, &(), state).await?;
+            let rows: Vec<_> = rows
+                .into_iter()
+                .map(Columns::stamped)
+                .filter_map(Result::transpose)
+                .collect();
+            Ok(Some((rows, next)))
+        });
+        let rows = pages.flat_map(|page: Result<Vec<_>, Error>| match page {
+            Ok(rows) => stream::iter(rows).left_stream(),
+            Err(error) => stream::once(std::future::ready(Err(error))).right_stream(),
+        });
+        rows.boxed()
+    }
+
+    /// All rows of an answer.
+    pub(super) async fn all<C: for<'f, 'm> DeserializeRow<'f, 'm>>(
+        &self,
+        statement: &PreparedStatement,
+        values: &impl SerializeRow,
+    ) -> Result<Vec<C>, Error> {
+        let mut all = Vec::new();
+        let mut state = Some(PagingState::start());
+        while let Some(from) = state {
+            let (rows, next) = self.page(statement, values, from).await?;
+            all.extend(rows);
+            state = next;
+        }
+        Ok(all)
+    }
+
+    /// One page of an answer, and where the next begins.
+    async fn page<C: for<'f, 'm> DeserializeRow<'f, 'm>>(
+        &self,
+        statement: &PreparedStatement,
+        values: &impl SerializeRow,
+        from: PagingState,
+    ) -> Result<(Vec<C>, Option<PagingState>), Error> {
+        let (answer, next) = retried(self.config.retry_for, async || {
+            let page = self.session.execute_single_page(statement, values, from.clone());
+            page.await.map_err(fate)
+        })
+        .await?;
+        let rows = answer.into_rows_result().map_err(unexpected)?;
+        let rows = rows.rows::<C>().map_err(unexpected)?;
+        let rows = rows.collect::<Result<_, _>>().map_err(unexpected)?;
+        let next = match next.into_paging_control_flow() {
+            ControlFlow::Continue(state) => Some(state),
+            ControlFlow::Break(()) => None,
+        };
+        Ok((rows, next))
+    }
+}
+
+/// Rows for a query: each with a stamp that is a version.
+fn rows_of<C: Columns>(rows: Vec<C>) -> Result<Vec<Row>, Error> {
+    let rows = rows
+        .into_iter()
+        .map(Columns::stamped)
+        .filter_map(Result::transpose);
+    rows.map(|stamped| {
+        let stamped = stamped?;
+        checked(stamped.stamp, "a row")?;
+        Ok(stamped.row)
+    })
+    .collect()
+}
+
+/// The version of a stamp; refuses one that is a clock's.
+pub(super) fn checked(stamp: i64, what: &str) -> Result<u64, Error> {
+    match u64::try_from(stamp) {
+        Ok(version) if version <= STAMP_LIMIT => Ok(version),
+        _ => Err(Error::Wrong(format!(
+            "{what} has the stamp {stamp}, so something else than Tidemark wrote it; no write of ours will ever replace it: \
+             make a new generation"
+        ))),
+    }
+}
+
+/// A progress row, whose stamp must be its changelog position.
+pub(super) fn progress_row((p, value, stamp): ProgressColumns) -> Result<(Partition, Progress), Error> {
+    let (value, stamp) = cell(value, stamp)?;
+    let version = checked(stamp, "a progress row")?;
+    let progress = Progress::decode(&value).map_err(unexpected)?;
+    if version != progress.changelog.0 {
+        let text = format!(
+            "a progress row of changelog position {} has the stamp {stamp}",
+            progress.changelog
+        );
+        return Err(Error::Wrong(text));
+    }
+    Ok((Partition(unsigned(p)?), progress))
+}
+
+/// A row always has its one cell: without it, somebody else wrote.
+fn cell(value: Option<Vec<u8>>, stamp: Option<i64>) -> Result<(Vec<u8>, i64), Error> {
+    value
+        .zip(stamp)
+        .ok_or_else(|| Error::Wrong("a row has no value: something else than Tidemark wrote it".into()))
+}
+
+fn unsigned(number: i32) -> Result<u32, Error> {
+    u32::try_from(number).map_err(|_| Error::Wrong(format!("a key has the number {number}")))
+}
+
+fn stamped_row(
+    key: RowKey,
+    p: i32,
+    value: Option<Vec<u8>>,
+    stamp: Option<i64>,
+) -> Result<Option<Stamped>, Error> {
+    let (value, stamp) = cell(value, stamp)?;
+    let row = Row {
+        key,
+        partition: Partition(unsigned(p)?),
+        version: Offset(u64::try_from(stamp).unwrap_or(0)),
+        value,
+    };
+    Ok(Some(Stamped { row, stamp }))
+}
+
+impl Columns for DayColumns {
+    fn stamped(self) -> Result<Option<Stamped>, Error> {
+        let (tenant, day, event_type, p, value, stamp) = self;
+        if day < 0 {
+            return Ok(None);
+        }
+        let day = Day(unsigned(day)?);
+        stamped_row(
+            RowKey::Day {
+                tenant,
+                day,
+                event_type,
+            },
+            p,
+            value,
+            stamp,
+        )
+    }
+}
+
+impl Columns for UserColumns {
+    fn stamped(self) -> Result<Option<Stamped>, Error> {
+        let (bucket, _, tenant, user, day, p, value, stamp) = self;
+        if bucket < 0 {
+            return Ok(None);
+        }
+        let day = Day(unsigned(day)?);
+        stamped_row(RowKey::User { tenant, user, day }, p, value, stamp)
+    }
+}
+
+impl Columns for DeadLetterColumns {
+    fn stamped(self) -> Result<Option<Stamped>, Error> {
+        let (tenant, day, accepted_ms, p, offset, value, stamp) = self;
+        if day < 0 {
+            return Ok(None);
+        }
+        let offset =
+            u64::try_from(offset).map_err(|_| Error::Wrong(format!("a key has the offset {offset}")))?;
+        let key = RowKey::DeadLetter {
+            tenant,
+            day: Day(unsigned(day)?),
+            accepted_ms,
+            offset: Offset(offset),
+        };
+        stamped_row(key, p, value, stamp)
+    }
+}

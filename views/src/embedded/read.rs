@@ -1,0 +1,131 @@
+//! What is read of the embedded store. Each call reads one range of keys.
+
+use super::{Embedded, blocking, keys};
+use crate::{Error, Stamped};
+use futures::stream::{self, BoxStream, StreamExt};
+use schemas::row::{Progress, Row, View};
+use schemas::{Day, Offset, Partition};
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// Rows of a scan in memory at once.
+const SCAN_ROWS: usize = 2_000;
+/// More bytes than any key has behind its prefix up to a partition: the end of a range.
+const BEHIND: [u8; 24] = [0xff; 24];
+
+type Range = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
+impl Embedded {
+    pub(crate) async fn progress(
+        self: &Arc<Self>,
+        view: View,
+    ) -> Result<BTreeMap<Partition, Progress>, Error> {
+        let store = Arc::clone(self);
+        blocking(move || {
+            let mut progress = BTreeMap::new();
+            for guard in store.rows.prefix(keys::progress_rows(view)) {
+                let (key, value) = guard.into_inner().map_err(|error| store.broken(&error))?;
+                let (_, bytes) = keys::read_value(&value)?;
+                let row = Progress::decode(bytes)
+                    .map_err(|error| super::wrong(&store.folder, &error.to_string()))?;
+                progress.insert(keys::read_progress(&key)?, row);
+            }
+            Ok(progress)
+        })
+        .await
+    }
+
+    pub(crate) async fn day_rows(self: &Arc<Self>, tenant: &str, day: Day) -> Result<Vec<Row>, Error> {
+        let mut prefix = Vec::new();
+        keys::put_day(&mut prefix, tenant, day);
+        let store = Arc::clone(self);
+        blocking(move || store.prefix(prefix)).await
+    }
+
+    pub(crate) async fn user_rows(
+        self: &Arc<Self>,
+        tenant: &str,
+        user: &str,
+        first: Day,
+        last: Day,
+    ) -> Result<Vec<Row>, Error> {
+        if first > last {
+            return Ok(Vec::new());
+        }
+        let (mut from, mut to) = (Vec::new(), Vec::new());
+        keys::put_user(&mut from, tenant, user, first);
+        keys::put_user(&mut to, tenant, user, last);
+        to.extend_from_slice(&BEHIND);
+        let store = Arc::clone(self);
+        blocking(move || store.range((Bound::Included(from), Bound::Included(to)), usize::MAX)).await
+    }
+
+    pub(crate) async fn dead_letter_rows(
+        self: &Arc<Self>,
+        tenant: &str,
+        day: Day,
+        after: Option<(i64, Partition, Offset)>,
+        limit: usize,
+    ) -> Result<Vec<Row>, Error> {
+        let mut from = Vec::new();
+        keys::put_dead_letters(&mut from, tenant, day);
+        let mut to = from.clone();
+        to.extend_from_slice(&BEHIND);
+        let from = match after {
+            Some((accepted_ms, partition, offset)) => {
+                keys::put_dead_letter(&mut from, accepted_ms, partition, offset);
+                Bound::Excluded(from)
+            }
+            None => Bound::Included(from),
+        };
+        let store = Arc::clone(self);
+        blocking(move || store.range((from, Bound::Included(to)), limit)).await
+    }
+
+    pub(crate) fn scan(self: &Arc<Self>, view: View) -> BoxStream<'_, Result<Stamped, Error>> {
+        let from = match view {
+            View::Progress => None,
+            View::Days | View::Users | View::DeadLetters => Some(Bound::Included(keys::rows(view))),
+        };
+        let mut end = keys::rows(view);
+        end.extend_from_slice(&[0xff; 3]); // no text holds FF, so this is behind every row of the view
+        let pages = stream::try_unfold(from, move |from| {
+            let (store, end) = (Arc::clone(self), end.clone());
+            async move {
+                let Some(from) = from else { return Ok(None) };
+                let rows = blocking(move || store.range((from, Bound::Included(end)), SCAN_ROWS)).await?;
+                let next = rows.last().filter(|_| rows.len() == SCAN_ROWS).map(|last| {
+                    let mut key = Vec::new();
+                    keys::put_row(&mut key, last);
+                    Bound::Excluded(key)
+                });
+                Ok(Some((rows, next)))
+            }
+        });
+        let stamped = |row: Row| Stamped {
+            // Never above what a stamp may be: `upsert` refuses such a version.
+            stamp: i64::try_from(row.version.0).unwrap_or(i64::MAX),
+            row,
+        };
+        let rows = pages.flat_map(move |page: Result<Vec<Row>, Error>| match page {
+            Ok(rows) => stream::iter(rows).map(move |row| Ok(stamped(row))).left_stream(),
+            Err(error) => stream::once(std::future::ready(Err(error))).right_stream(),
+        });
+        rows.boxed()
+    }
+
+    fn prefix(&self, prefix: Vec<u8>) -> Result<Vec<Row>, Error> {
+        self.rows.prefix(prefix).map(|guard| self.row(guard)).collect()
+    }
+
+    fn range(&self, range: Range, limit: usize) -> Result<Vec<Row>, Error> {
+        let rows = self.rows.range(range).take(limit);
+        rows.map(|guard| self.row(guard)).collect()
+    }
+
+    fn row(&self, guard: fjall::Guard) -> Result<Row, Error> {
+        let (key, value) = guard.into_inner().map_err(|error| self.broken(&error))?;
+        keys::read_row(&key, &value)
+    }
+}

@@ -1,0 +1,217 @@
+//! The store as the projector, the queries and the audit see it.
+
+use crate::cassandra::{self, Cassandra};
+use crate::embedded::Embedded;
+use futures::stream::BoxStream;
+use schemas::row::{Progress, Row, View};
+use schemas::{Day, Offset, Partition};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Stamps of ours are next offsets, far below this; a stamp above it is a clock's microseconds (1.7 * 10^15 in 2025), so
+/// somebody wrote without a stamp, and no stamped write would ever replace that row.
+pub const STAMP_LIMIT: u64 = 100_000_000_000_000;
+
+/// Lives of tables lie beside the progress rows, under the partition and this: more than there can be partitions.
+const BIRTHS: u32 = 1 << 30;
+/// The fixed stamp of a life, so that a second one written at once does not replace the first on some replicas only.
+const BIRTH_STAMP: Offset = Offset(1);
+
+fn birth_place(partition: Partition) -> Partition {
+    Partition(partition.0 | BIRTHS)
+}
+
+/// A view store of one generation; cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Store {
+    /// ScyllaDB or Cassandra.
+    Cassandra(Arc<Cassandra>),
+    /// A folder of this process.
+    Embedded(Arc<Embedded>),
+}
+
+/// A row with the stamp that the store itself keeps for it, for the audit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamped {
+    /// The row; its `version` is the one that was written into it.
+    pub row: Row,
+    /// The store's own stamp: must equal the version.
+    pub stamp: i64,
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It does not answer, or not in time: waiting may cure it.
+    #[error("the view store is away: {0}")]
+    Away(String),
+    /// What it holds is not what it should hold: a person must look. The text says what to do.
+    #[error("the view store is not what it should be: {0}")]
+    Wrong(String),
+}
+
+impl Store {
+    /// Connects to ScyllaDB or Cassandra, whose tables `cassandra::migrate` has made. Fails with [`Error::Away`] within the
+    /// configured time where it does not answer; a session that stands mends itself when nodes go and come.
+    pub async fn connect(config: cassandra::Config) -> Result<Self, Error> {
+        Ok(Self::Cassandra(Arc::new(Cassandra::connect(config).await?)))
+    }
+
+    /// Opens the embedded store of one generation in `folder`, and makes it where there is none.
+    pub async fn open(folder: &Path, generation: u32) -> Result<Self, Error> {
+        Ok(Self::Embedded(Arc::new(
+            Embedded::open(folder, generation).await?,
+        )))
+    }
+
+    /// The start-up check: writes a stamped row under a reserved key and reads it back, and looks at the tables' definitions,
+    /// all progress rows and a bounded sample of rows for what cannot be ours. [`Error::Wrong`] says what it found.
+    pub async fn probe(&self) -> Result<(), Error> {
+        match self {
+            Self::Cassandra(store) => store.probe().await,
+            Self::Embedded(store) => store.probe().await,
+        }
+    }
+
+    /// Writes absolute partials under their versions. Resolves when all are durable as the store is configured. May be
+    /// repeated: an older stamp never replaces a newer one, whichever comes first. On an error any part may have been
+    /// written: go on from the stored progress.
+    pub async fn upsert(&self, rows: Vec<Row>) -> Result<(), Error> {
+        match self {
+            Self::Cassandra(store) => store.upsert(&rows).await,
+            Self::Embedded(store) => store.upsert(rows).await,
+        }
+    }
+
+    /// The life of a view's table for a partition: a random id in the view's own table, read if it is there, else begun. Every progress
+    /// row carries it, so that one written just after its table was emptied is never believed. Written with a fixed
+    /// stamp and read back: of two that begin a life at once, both get the one that the store keeps.
+    pub async fn begin(&self, view: View, partition: Partition) -> Result<uuid::Uuid, Error> {
+        let place = birth_place(partition);
+        if let Some(life) = self.progress_rows(view).await?.get(&place) {
+            return Ok(life.birth);
+        }
+        let life = Progress {
+            birth: uuid::Uuid::new_v4(),
+            changelog: BIRTH_STAMP,
+            ..Progress::default()
+        };
+        self.write_progress(view, place, &life).await?;
+        let kept = self.progress_rows(view).await?;
+        kept.get(&place)
+            .map(|life| life.birth)
+            .ok_or_else(|| Error::Away("a row just written is not there yet".into()))
+    }
+
+    /// Writes how far `view` reflects `partition`, into that view's own table, stamped with `progress.changelog`.
+    pub async fn write_progress(
+        &self,
+        view: View,
+        partition: Partition,
+        progress: &Progress,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Cassandra(store) => store.write_progress(view, partition, progress).await,
+            Self::Embedded(store) => store.write_progress(view, partition, progress).await,
+        }
+    }
+
+    /// How far `view` reflects each partition, from that view's own table; absent where the table has no life for the partition, or
+    /// another one than the progress row says.
+    pub async fn progress(&self, view: View) -> Result<BTreeMap<Partition, Progress>, Error> {
+        let rows = self.progress_rows(view).await?;
+        let life = |partition: &Partition| rows.get(&birth_place(*partition)).map(|life| life.birth);
+        let valid = |(partition, progress): &(&Partition, &Progress)| {
+            partition.0 < BIRTHS && life(partition) == Some(progress.birth)
+        };
+        Ok(rows
+            .iter()
+            .filter(valid)
+            .map(|(partition, progress)| (*partition, progress.clone()))
+            .collect())
+    }
+
+    async fn progress_rows(&self, view: View) -> Result<BTreeMap<Partition, Progress>, Error> {
+        match self {
+            Self::Cassandra(store) => store.progress(view).await,
+            Self::Embedded(store) => store.progress(view).await,
+        }
+    }
+
+    /// All rows of one tenant and UTC day, over all types and source partitions, by type and partition.
+    pub async fn day_rows(&self, tenant: &str, day: Day) -> Result<Vec<Row>, Error> {
+        match self {
+            Self::Cassandra(store) => store.day_rows(tenant, day).await,
+            Self::Embedded(store) => store.day_rows(tenant, day).await,
+        }
+    }
+
+    /// All rows of one user from `first` to `last` (both included), over all source partitions, by day and partition.
+    pub async fn user_rows(
+        &self,
+        tenant: &str,
+        user: &str,
+        first: Day,
+        last: Day,
+    ) -> Result<Vec<Row>, Error> {
+        match self {
+            Self::Cassandra(store) => store.user_rows(tenant, user, first, last).await,
+            Self::Embedded(store) => store.user_rows(tenant, user, first, last).await,
+        }
+    }
+
+    /// Dead letters of one tenant and UTC day, oldest first, behind `after` (accepted_ms, partition, offset), at most `limit`.
+    pub async fn dead_letter_rows(
+        &self,
+        tenant: &str,
+        day: Day,
+        after: Option<(i64, Partition, Offset)>,
+        limit: usize,
+    ) -> Result<Vec<Row>, Error> {
+        match self {
+            Self::Cassandra(store) => store.dead_letter_rows(tenant, day, after, limit).await,
+            Self::Embedded(store) => store.dead_letter_rows(tenant, day, after, limit).await,
+        }
+    }
+
+    /// Every row of a view (not its progress rows), in no order, for the audit. Rows that are written meanwhile may or may
+    /// not be among them.
+    pub fn scan(&self, view: View) -> BoxStream<'_, Result<Stamped, Error>> {
+        match self {
+            Self::Cassandra(store) => store.scan(view),
+            Self::Embedded(store) => store.scan(view),
+        }
+    }
+}
+
+/// The stamp of a version; refuses one that a store could not tell from a clock.
+pub(crate) fn stamp(version: u64, what: &str) -> Result<i64, Error> {
+    match i64::try_from(version) {
+        Ok(stamp) if version <= STAMP_LIMIT => Ok(stamp),
+        _ => Err(Error::Wrong(format!(
+            "{what} has the version {version}, which is no offset"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moves_between_threads<T: Send>(_: T) {}
+
+    /// Never run: that it compiles is the test.
+    #[allow(dead_code)]
+    fn every_call_may_move_between_threads(store: &Store, rows: Vec<Row>, config: cassandra::Config) {
+        moves_between_threads(cassandra::migrate(&config));
+        moves_between_threads(store.probe());
+        moves_between_threads(store.upsert(rows));
+        moves_between_threads(store.write_progress(View::Days, Partition(0), &Progress::default()));
+        moves_between_threads(store.progress(View::Days));
+        moves_between_threads(store.day_rows("t", Day(0)));
+        moves_between_threads(store.user_rows("t", "u", Day(0), Day(1)));
+        moves_between_threads(store.dead_letter_rows("t", Day(0), None, 1));
+        moves_between_threads(Store::connect(config.clone()));
+    }
+}
