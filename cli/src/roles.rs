@@ -11,6 +11,7 @@ use ingest::{Ingest, Target};
 use log::kafka::{KafkaAppender, KafkaReader};
 use schemas::generation::Generation;
 use schemas::key::Hashing;
+use query_api::{LogEnds, LogLetters, ProgressWatch, QueryApi};
 use service::config::Config;
 use service::exit;
 use service::shutdown::Shutdown;
@@ -38,7 +39,7 @@ pub(crate) fn run(runtime: &Runtime, config: &Config, file: Option<&Path>, shutd
             topic_id: generation.events_id,
             schema_id: embedded::OWN_SCHEMA,
         };
-        let queries = query_router(&world, store, &generation, log.reader())?;
+        let queries = query_router(&world, store, &generation, &Source::Embedded(log.clone()))?;
         let router = ingest_router(&world, target)?.merge(queries);
         let address = listener.local_addr()?.to_string();
         let serving = world.serve(listener, router.clone());
@@ -116,10 +117,31 @@ pub(crate) fn query(runtime: &Runtime, config: &Config, shutdown: &Shutdown) -> 
         let settings = kafka::settings(config)?;
         let generation = kafka::generation(&settings, shutdown).await?;
         let store = kafka::open_store(config, &generation, shutdown).await?;
-        let router = query_router(&world, store, &generation, Box::new(KafkaReader::new(&settings)?))?;
+        let router = query_router(&world, store, &generation, &Source::Kafka(settings))?;
         world.serve(listener, router).await?;
         finish(&world, None, admin).await
     })
+}
+
+/// Where queries look at the log.
+enum Source {
+    Embedded(Arc<log::embedded::EmbeddedLog>),
+    Kafka(log::kafka::Settings),
+}
+
+impl Source {
+    fn opener(&self) -> query_api::OpenReader {
+        match self {
+            Self::Embedded(log) => {
+                let log = log.clone();
+                Box::new(move || Ok(log.reader()))
+            }
+            Self::Kafka(settings) => {
+                let settings = settings.clone();
+                Box::new(move || Ok(Box::new(KafkaReader::new(&settings)?)))
+            }
+        }
+    }
 }
 
 fn ingest_router(world: &World<'_>, target: Target) -> anyhow::Result<Router> {
@@ -131,10 +153,20 @@ fn query_router(
     world: &World<'_>,
     store: views::Store,
     generation: &Generation,
-    reader: Box<dyn log::LogReader>,
+    source: &Source,
 ) -> anyhow::Result<Router> {
-    let _ = (world, store, generation, reader);
-    Ok(Router::new())
+    let metrics = query_api::Metrics::new(&world.metrics)?;
+    let state = QueryApi {
+        store: store.clone(),
+        generation: Arc::new(generation.clone()),
+        ends: Arc::new(LogEnds::new(source.opener(), generation.partitions)),
+        letters: Arc::new(LogLetters::new(source.opener())),
+        limits: world.config.query.clone(),
+        progress: ProgressWatch::start(store, metrics.clone(), world.shutdown.clone()),
+        metrics,
+        clock: now,
+    };
+    Ok(query_api::router(state))
 }
 
 /// Starts lanes and projector as the settings say.

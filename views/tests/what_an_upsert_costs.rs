@@ -7,7 +7,7 @@ use schemas::row::{Row, View};
 use std::time::Instant;
 use views::Store;
 
-const USERS: u64 = 1_000_000;
+const USERS: u64 = 1 << 20;
 
 fn cpu_s() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
@@ -15,18 +15,17 @@ fn cpu_s() -> f64 {
     (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
 }
 
-/// A round of distinct random users, 60-byte keys, values of 32 bytes.
+/// A round of distinct users in random order, 60-byte keys, values of 32 bytes.
 fn round(seed: u64, rows: u64, version: u64) -> Vec<Row> {
-    let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..rows)
-        .map(|_| {
-            x ^= x << 13;
-            x ^= x >> 7;
-            x ^= x << 17;
-            let name = format!("user-{:032x}", (x % USERS).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        .map(|count| {
+            // An odd factor permutes the numbers below a power of two.
+            let number = (seed * 77_777 + count).wrapping_mul(0x9e37_79b1) % USERS;
+            let name = format!("user-{:032x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let row = user("default", &name, 20_000, (number % 4) as u32, version);
             Row {
                 value: vec![7; 32],
-                ..user("default", &name, 20_000, (x % 4) as u32, version)
+                ..row
             }
         })
         .collect()

@@ -2,10 +2,11 @@
 //! at the end, and bare JSON cells such as `{"page":"home","n":1}`, whose commas and quotes are their own.
 //!
 //! Written by hand, as no CSV reader knows bare JSON cells or takes its input in pieces. A cell that begins with a
-//! quote ends at the closing quote; one that begins with `{` or `[` ends where its brackets close, on the same line;
-//! any other ends at the next comma or newline. Where brackets do not close on their line, or more follows them, the
-//! cell is plain text after all, and so is every later one of that row: one look back a row, so that no row can make
-//! this slow. A row whose quotes are broken is malformed; it never takes more of the body with it than its quotes say.
+//! quote ends behind the closing quote; any other at the next comma or newline, but one that begins with `{` or `[` not
+//! before its brackets close. Where they do not close on their line it is no JSON: then the record ends with that line,
+//! and brackets mean nothing in the rest of it. That is one look back a record, so that no record can make this slow,
+//! and where a record ends never depends on a look back. A record whose quotes are broken is malformed; it never takes
+//! more of the body with it than its quotes say.
 
 use super::nesting::{Nesting, Scan};
 use super::{Content, Cut, Step, is_blank};
@@ -52,9 +53,8 @@ enum State {
     Quote,
     /// Behind the end of a quoted cell, which is here.
     Closed(usize),
+    /// In a cell that began with a bracket, before that closes; behind it the cell is plain.
     Json(Nesting),
-    /// Behind the last bracket of a JSON cell, which is here.
-    JsonClosed(usize),
 }
 
 /// Where a cell lies, without its quotes.
@@ -112,7 +112,7 @@ impl Records {
             None if !last => self.more(bytes),
             None if bytes.is_empty() && !self.too_long => Step::More { consumed: 0 },
             None => {
-                self.close_at_end(bytes);
+                self.end_line(bytes);
                 self.end(bytes, bytes.len(), bytes.len())
             }
         }
@@ -135,11 +135,11 @@ impl Records {
                         _ => self.state = State::Plain,
                     }
                 }
-                State::Plain => {
+                State::Plain | State::Closed(_) => {
                     let end = at + memchr2(b',', b'\n', rest)?;
-                    self.keep(self.cell_start, plain_end(bytes, self.cell_start, end));
-                    self.state = State::Start;
-                    if bytes.get(end) == Some(&b'\n') {
+                    let is_newline = bytes.get(end) == Some(&b'\n');
+                    self.end_cell(bytes, end, is_newline);
+                    if is_newline {
                         return Some(end);
                     }
                     at = end + 1;
@@ -154,55 +154,57 @@ impl Records {
                     self.state = State::Quoted;
                 }
                 State::Quote => self.state = State::Closed(at),
-                State::Closed(closed) => {
-                    let end = at + memchr2(b',', b'\n', rest)?;
-                    let is_newline = bytes.get(end) == Some(&b'\n');
-                    if !closes_well(bytes, closed, end, is_newline) && !self.too_long {
-                        self.malformed = Some(BEHIND_QUOTE);
-                    }
-                    self.keep(self.cell_start + 1, closed.saturating_sub(1));
-                    self.state = State::Start;
-                    if is_newline {
-                        return Some(end);
-                    }
-                    at = end + 1;
-                }
                 State::Json(mut nesting) => match nesting.scan(bytes, at, true) {
                     Scan::More => {
                         self.state = State::Json(nesting);
                         return None;
                     }
                     Scan::Closed(end) => {
-                        self.state = State::JsonClosed(end);
+                        self.state = State::Plain;
                         at = end;
                     }
-                    Scan::Newline(_) => at = self.plain_after_all(at),
+                    Scan::Newline(newline) => {
+                        self.end_line(bytes.get(..newline).unwrap_or_default());
+                        return Some(newline);
+                    }
                 },
-                State::JsonClosed(closed) => {
-                    let end = at + memchr2(b',', b'\n', rest)?;
-                    let is_newline = bytes.get(end) == Some(&b'\n');
-                    if !closes_well(bytes, closed, end, is_newline) {
-                        at = self.plain_after_all(at);
-                        continue;
-                    }
-                    self.keep(self.cell_start, closed);
-                    self.state = State::Start;
-                    if is_newline {
-                        return Some(end);
-                    }
-                    at = end + 1;
-                }
             }
         }
         None
     }
 
-    /// The current cell is no JSON: where to look again. What was dropped already cannot be looked at again, and need
-    /// not be, since its record is refused for its length.
-    fn plain_after_all(&mut self, at: usize) -> usize {
-        self.state = State::Plain;
-        self.plain_only = true;
-        if self.too_long { at } else { self.cell_start }
+    /// Ends the current cell, a plain one or a quoted one, before the comma or the line's end at `end`.
+    fn end_cell(&mut self, bytes: &[u8], end: usize, is_line_end: bool) {
+        let has_cr = is_line_end && end > 0 && bytes.get(end - 1) == Some(&b'\r');
+        let text_end = if has_cr { end - 1 } else { end };
+        match self.state {
+            State::Closed(closed) => {
+                if closed != text_end && !self.too_long {
+                    self.malformed = Some(BEHIND_QUOTE);
+                }
+                self.keep(self.cell_start + 1, closed.saturating_sub(1));
+            }
+            _ => self.keep(self.cell_start, text_end.max(self.cell_start)),
+        }
+        self.state = State::Start;
+    }
+
+    /// The record ends behind `bytes`, with no newline to find: ends the current cell, whatever it is.
+    fn end_line(&mut self, bytes: &[u8]) {
+        let end = bytes.len();
+        match self.state {
+            State::Start => self.keep(end, end),
+            State::Plain | State::Closed(_) => self.end_cell(bytes, end, true),
+            State::Quoted => self.malformed = Some(UNCLOSED),
+            State::Quote => self.keep(self.cell_start + 1, end.saturating_sub(1)),
+            // What was dropped cannot be looked at again, and need not be: its record is refused for its length.
+            State::Json(_) if self.too_long => {}
+            State::Json(_) => {
+                (self.state, self.plain_only, self.scanned) = (State::Plain, true, self.cell_start);
+                self.scan(bytes);
+                self.end_line(bytes);
+            }
+        }
     }
 
     fn keep(&mut self, start: usize, end: usize) {
@@ -226,30 +228,6 @@ impl Records {
         Step::More { consumed: 0 }
     }
 
-    /// The body ends without a newline: ends the current cell.
-    fn close_at_end(&mut self, bytes: &[u8]) {
-        let end = bytes.len();
-        match self.state {
-            State::Start => self.keep(end, end),
-            State::Plain => self.keep(self.cell_start, plain_end(bytes, self.cell_start, end)),
-            State::Quoted => self.malformed = Some(UNCLOSED),
-            State::Quote => self.keep(self.cell_start + 1, end.saturating_sub(1)),
-            State::Closed(closed) if closes_well(bytes, closed, end, true) => {
-                self.keep(self.cell_start + 1, closed.saturating_sub(1));
-            }
-            State::Closed(_) => self.malformed = Some(BEHIND_QUOTE),
-            State::JsonClosed(closed) if closes_well(bytes, closed, end, true) => {
-                self.keep(self.cell_start, closed)
-            }
-            State::Json(_) | State::JsonClosed(_) => {
-                self.scanned = self.plain_after_all(end);
-                // Finds no newline, or the brackets would have ended there.
-                self.scan(bytes);
-                self.close_at_end(bytes);
-            }
-        }
-    }
-
     fn end(&mut self, bytes: &[u8], end: usize, consumed: usize) -> Step {
         let too_long = self.too_long || end > self.limit;
         let malformed = self.malformed.take();
@@ -269,16 +247,4 @@ impl Records {
             consumed,
         })
     }
-}
-
-/// The end of a plain cell, without the CR of a CRLF.
-fn plain_end(bytes: &[u8], start: usize, end: usize) -> usize {
-    let is_line_end = bytes.get(end) != Some(&b',');
-    let has_cr = end > start && bytes.get(end - 1) == Some(&b'\r');
-    if is_line_end && has_cr { end - 1 } else { end }
-}
-
-/// Whether nothing but the CR of a CRLF lies between the end of a cell and the comma or newline behind it.
-fn closes_well(bytes: &[u8], closed: usize, end: usize, is_line_end: bool) -> bool {
-    closed == end || (is_line_end && closed + 1 == end && bytes.get(closed) == Some(&b'\r'))
 }

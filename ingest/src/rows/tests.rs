@@ -57,7 +57,6 @@ fn a_record_is_cut_at_its_own_commas_only() {
         ("a,b,c", vec!["a", "b", "c"]),
         ("a,,", vec!["a", "", ""]),
         (",", vec!["", ""]),
-        (r#""a,b","c""d","""#, vec![]),
         (r#""a,b","c""d","""""#, vec!["a,b", "c\"d", "\""]),
         ("\"a\nb\",c", vec!["a\nb", "c"]),
         (r#"u,{"page":"home"},x"#, vec!["u", r#"{"page":"home"}"#, "x"]),
@@ -70,13 +69,11 @@ fn a_record_is_cut_at_its_own_commas_only() {
         // No JSON after all.
         ("{,a},b", vec!["{,a}", "b"]),
         ("{a,b", vec!["{a", "b"]),
-        ("{a}b,{c,d}", vec!["{a}b", "{c", "d}"]),
+        ("{a,b}c,{d,e}", vec!["{a,b}c", "{d,e}"]),
+        ("{a,\"b,c\",d", vec!["{a", "b,c", "d"]),
         ("a\"b\",c", vec!["a\"b\"", "c"]),
         (" \"a\",c", vec![" \"a\"", "c"]),
     ] {
-        if expected.is_empty() {
-            continue;
-        }
         for end in ["", "\n", "\r\n", "\n\n \r\n"] {
             assert_eq!(
                 cells(&format!("{line}{end}")),

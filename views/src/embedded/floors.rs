@@ -2,10 +2,11 @@
 //! knows no versions.
 //!
 //! Looking costs ten times the write, so it must be rare. Per source partition this keeps a *floor* and the *recent* rows:
-//! **every stored row of the partition with a version above the floor is among the recent ones.** A write above the floor to
-//! a row that is not recent therefore meets nothing newer, and needs no look. When progress is written, all rows up to its
-//! next offset are behind everybody, so the floor rises to it and forgets them: while the projector goes forward no write
-//! needs a look. After a start the floor is the highest version on disk, so what the projector repeats is looked at.
+//! **every stored row of the partition with a version above the floor is among the recent ones, with at least its version.**
+//! So a write above the floor meets nothing newer, and needs no look, unless its row is recent with a higher version. When
+//! progress is written, the floor rises to its next offset and what it covers is forgotten, which bounds the memory. While a
+//! projector goes forward no write needs a look. After a start the floor is the highest version on disk, so what the
+//! projector repeats is looked at.
 
 use rustc_hash::FxHashMap;
 use schemas::Partition;
@@ -24,7 +25,7 @@ struct Floor {
     floor: u64,
     /// The highest version that any stored row may have; on disk before the rows are.
     high: u64,
-    /// Hash of the key -> highest version written; two keys of one hash only cost a look.
+    /// Hash of the key -> highest version written; two keys of one hash may only cost a look.
     recent: FxHashMap<u64, u64>,
 }
 
@@ -59,8 +60,9 @@ impl Floors {
         match floor.recent.entry(key_hash) {
             std::collections::hash_map::Entry::Occupied(mut known) => {
                 let known = known.get_mut();
+                let newer = *known > version;
                 *known = version.max(*known);
-                true
+                newer
             }
             std::collections::hash_map::Entry::Vacant(place) => {
                 place.insert(version);
@@ -97,7 +99,14 @@ mod tests {
         let mut floors = Floors::on_disk([(P, 10)]);
         assert!(floors.must_look(P, 1, 9) && floors.must_look(P, 1, 10));
         assert!(!floors.must_look(P, 1, 12) && !floors.must_look(P, 2, 11));
-        assert!(floors.must_look(P, 2, 13), "written since the last progress");
+        assert!(
+            !floors.must_look(P, 2, 13),
+            "written since the last progress, and older"
+        );
+        assert!(
+            floors.must_look(P, 2, 12),
+            "written since the last progress, and newer"
+        );
         floors.raise(P, 13);
         assert!(!floors.must_look(P, 1, 14) && !floors.must_look(P, 2, 15));
         assert!(floors.must_look(P, 3, 13), "a step back");

@@ -1,0 +1,335 @@
+//! Every row of every view beside the row that must be. The store gives its rows in any order; each is looked up among those
+//! that must be, and what was not looked up is missing.
+
+use crate::fold::Shared;
+use crate::look::{CouldNotLook, Step};
+use crate::partition::Source;
+use crate::report::{Difference, Differences, RowFault, events};
+use crate::rows::{Item, Tally};
+use futures::StreamExt;
+use rustc_hash::FxHashSet;
+use schemas::partial::{Cells, DayPartial, UserPartial};
+use schemas::row::{DeadLetter, Row, RowKey, View};
+use schemas::time::QUARTERS_A_DAY;
+use schemas::{Day, Offset, Partition, Timestamp};
+use std::collections::BTreeMap;
+use tokio::runtime::Handle;
+use views::{Stamped, Store};
+
+/// Rows between two words on how far the comparison is.
+const TELL_ROWS: u64 = 100_000;
+
+/// Compares all rows of all views; gives the number of rows by view.
+pub(crate) fn compare(
+    sources: &mut [Source],
+    shared: &Shared<'_>,
+    views: &Store,
+    runtime: &Handle,
+    differences: &mut Differences,
+    tell: &mut dyn FnMut(Step),
+) -> Result<BTreeMap<View, u64>, CouldNotLook> {
+    for source in &mut *sources {
+        source.fold.rows.sort();
+    }
+    let bits = |source: &Source| vec![0; source.fold.rows.len().div_ceil(64)];
+    let mut check = Check {
+        users: sources.iter().map(bits).collect(),
+        sources,
+        shared,
+        days: FxHashSet::default(),
+        letters: FxHashSet::default(),
+        differences,
+    };
+    let mut counts = BTreeMap::new();
+    for view in [View::Days, View::Users, View::DeadLetters] {
+        let rows = runtime.block_on(scan(views, view, &mut check, tell))?;
+        counts.insert(view, rows);
+    }
+    check.missing();
+    Ok(counts)
+}
+
+async fn scan(
+    views: &Store,
+    view: View,
+    check: &mut Check<'_, '_>,
+    tell: &mut dyn FnMut(Step),
+) -> Result<u64, CouldNotLook> {
+    let mut count = 0;
+    let mut rows = views.scan(view);
+    while let Some(stamped) = rows.next().await {
+        check.row(&stamped?);
+        count += 1;
+        if count % TELL_ROWS == 0 {
+            tell(Step::Comparing { view, rows: count });
+        }
+    }
+    Ok(count)
+}
+
+/// The rows that must be, and which of them were seen.
+struct Check<'c, 'w> {
+    sources: &'c [Source],
+    shared: &'c Shared<'w>,
+    /// A bit for each item of users' rows, that of a row's first item.
+    users: Vec<Vec<u64>>,
+    days: FxHashSet<(Partition, u32, Day)>,
+    letters: FxHashSet<(Partition, Offset)>,
+    differences: &'c mut Differences,
+}
+
+/// What a row must be.
+struct Expected {
+    version: Offset,
+    value: Option<RowFault>,
+}
+
+impl Check<'_, '_> {
+    fn row(&mut self, stamped: &Stamped) {
+        let row = &stamped.row;
+        let expected = match &row.key {
+            RowKey::Day {
+                tenant,
+                day,
+                event_type,
+            } => self.day(row, tenant, *day, event_type),
+            RowKey::User { tenant, user, day } => self.user(row, tenant, user, *day),
+            RowKey::DeadLetter {
+                tenant,
+                day,
+                accepted_ms,
+                offset,
+            } => self.letter(row, tenant, *day, *accepted_ms, *offset),
+        };
+        let Some(Expected { version, value }) = expected else {
+            return self.fault(row, RowFault::Surplus);
+        };
+        if let Some(fault) = value {
+            self.fault(row, fault);
+        }
+        if row.version != version {
+            self.fault(
+                row,
+                RowFault::Version {
+                    expected: version,
+                    found: row.version,
+                },
+            );
+        }
+        if u64::try_from(stamped.stamp).ok() != Some(row.version.0) {
+            self.fault(
+                row,
+                RowFault::Stamp {
+                    version: row.version,
+                    stamp: stamped.stamp,
+                },
+            );
+        }
+    }
+
+    fn fault(&mut self, row: &Row, fault: RowFault) {
+        self.differences.push(|| Difference::Row {
+            key: row.key.clone(),
+            partition: row.partition,
+            fault,
+        });
+    }
+
+    fn source(&self, partition: Partition) -> Option<&Source> {
+        self.sources.get(partition.0 as usize)
+    }
+
+    fn day(&mut self, row: &Row, tenant: &str, day: Day, event_type: &str) -> Option<Expected> {
+        let number = self.shared.types.find(tenant, event_type)?;
+        let expected = self.source(row.partition)?.fold.rows.days.get(&(number, day))?;
+        let value = match DayPartial::decode(&row.value) {
+            Ok(partial) => value_of(
+                expected
+                    .cells
+                    .iter()
+                    .map(|(of_day, tally)| (("", *of_day), *tally))
+                    .collect(),
+                flat("", &partial).collect(),
+            ),
+            Err(_) => Some(RowFault::Unreadable),
+        };
+        let version = expected.version;
+        self.days
+            .insert((row.partition, number, day))
+            .then_some(Expected { version, value })
+    }
+
+    fn user(&mut self, row: &Row, tenant: &str, user: &str, day: Day) -> Option<Expected> {
+        let number = self.shared.users.find(tenant, user)?;
+        let rows = &self.source(row.partition)?.fold.rows;
+        let (at, items) = rows.of_user(number, day);
+        if items.is_empty() {
+            return None;
+        }
+        let version = rows.version(items);
+        let value = match UserPartial::decode(&row.value) {
+            Ok(partial) => {
+                let found = partial
+                    .types()
+                    .iter()
+                    .flat_map(|(kind, cells)| flat(kind, cells))
+                    .collect();
+                value_of(self.cells(items), found)
+            }
+            Err(_) => Some(RowFault::Unreadable),
+        };
+        let word = self.users.get_mut(row.partition.0 as usize)?.get_mut(at / 64)?;
+        let bit = 1 << (at % 64);
+        let first = *word & bit == 0;
+        *word |= bit;
+        first.then_some(Expected { version, value })
+    }
+
+    /// What a user's day must hold.
+    fn cells(&self, items: &[Item]) -> BTreeMap<(&str, u8), Tally> {
+        let mut cells: BTreeMap<(&str, u8), Tally> = BTreeMap::new();
+        for item in items {
+            let (_, event_type) = self.shared.types.get(item.event_type);
+            let cell = cells.entry((event_type, item.of_day())).or_default();
+            cell.add(1, i128::from(item.amount));
+        }
+        cells
+    }
+
+    fn letter(
+        &mut self,
+        row: &Row,
+        tenant: &str,
+        day: Day,
+        accepted_ms: i64,
+        offset: Offset,
+    ) -> Option<Expected> {
+        let letter = self.source(row.partition)?.fold.rows.letters.get(&offset)?;
+        let key = (&*letter.tenant, day_of(letter.accepted_ms), letter.accepted_ms);
+        if key != (tenant, day, accepted_ms) {
+            return None;
+        }
+        let value = match DeadLetter::decode(&row.value) {
+            Ok(found) => {
+                let detail = letter.detail.as_deref();
+                let same = (found.reason, &*found.user) == (letter.reason, &*letter.user)
+                    && detail.is_none_or(|detail| detail == found.detail);
+                (!same).then(|| RowFault::Value {
+                    expected: format!(
+                        "{} of user {:?}: {}",
+                        letter.reason.word(),
+                        letter.user,
+                        detail.unwrap_or("")
+                    ),
+                    found: format!(
+                        "{} of user {:?}: {}",
+                        found.reason.word(),
+                        found.user,
+                        found.detail
+                    ),
+                })
+            }
+            Err(_) => Some(RowFault::Unreadable),
+        };
+        let version = letter.version;
+        self.letters
+            .insert((row.partition, offset))
+            .then_some(Expected { version, value })
+    }
+
+    /// Rows that must be and were not seen.
+    fn missing(self) {
+        let Check {
+            sources,
+            shared,
+            users,
+            days,
+            letters,
+            differences,
+        } = self;
+        for (source, bits) in sources.iter().zip(&users) {
+            let (partition, rows) = (source.fold.partition, &source.fold.rows);
+            let mut miss = |key: RowKey| {
+                differences.push(|| Difference::Row {
+                    key,
+                    partition,
+                    fault: RowFault::Missing,
+                });
+            };
+            for (number, day) in rows
+                .days
+                .keys()
+                .filter(|(number, day)| !days.contains(&(partition, *number, *day)))
+            {
+                let (tenant, event_type) = shared.types.get(*number);
+                miss(RowKey::Day {
+                    tenant: tenant.to_owned(),
+                    day: *day,
+                    event_type: event_type.to_owned(),
+                });
+            }
+            for (at, items) in rows.users() {
+                let seen = bits.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1);
+                if let Some(item) = items.first().filter(|_| !seen) {
+                    let (tenant, user) = shared.users.get(item.user);
+                    miss(RowKey::User {
+                        tenant: tenant.to_owned(),
+                        user: user.to_owned(),
+                        day: item.day(),
+                    });
+                }
+            }
+            for (offset, letter) in rows
+                .letters
+                .iter()
+                .filter(|(offset, _)| !letters.contains(&(partition, **offset)))
+            {
+                miss(RowKey::DeadLetter {
+                    tenant: letter.tenant.to_string(),
+                    day: day_of(letter.accepted_ms),
+                    accepted_ms: letter.accepted_ms,
+                    offset: *offset,
+                });
+            }
+        }
+    }
+}
+
+/// The UTC day of an instant; what lies before 1970 falls into its first.
+fn day_of(accepted_ms: i64) -> Day {
+    Day(Timestamp::from_millis(accepted_ms).quarter().0 / QUARTERS_A_DAY)
+}
+
+fn flat<'a>(event_type: &'a str, cells: &'a Cells) -> impl Iterator<Item = ((&'a str, u8), Tally)> {
+    cells.cells().iter().map(move |cell| {
+        (
+            (event_type, cell.of_day),
+            Tally {
+                count: cell.count,
+                sum: cell.sum.0,
+            },
+        )
+    })
+}
+
+/// What is wrong with a value of cells by type and quarter-hour.
+fn value_of(expected: BTreeMap<(&str, u8), Tally>, found: BTreeMap<(&str, u8), Tally>) -> Option<RowFault> {
+    if expected == found {
+        return None;
+    }
+    let total = |cells: &BTreeMap<(&str, u8), Tally>| {
+        let mut total = Tally::default();
+        for tally in cells.values() {
+            total.add(tally.count, tally.sum);
+        }
+        events(total.count, total.sum)
+    };
+    let (expected, mut said) = (total(&expected), total(&found));
+    if expected == said {
+        said.push_str(" in other quarter-hours or types");
+    }
+    Some(RowFault::Value {
+        expected,
+        found: said,
+    })
+}

@@ -1,0 +1,168 @@
+//! The audit's own fold: records of one source partition in, an outcome for each and the rows that follow out.
+
+use crate::look::CouldNotLook;
+use crate::names::Names;
+use crate::outcomes::{Concluded, Verdict};
+use crate::record::{Finding, Reading, Refused, accepted_ms};
+use crate::rows::{Letter, Rows};
+use crate::seen::{Known, Seen};
+use log::Record;
+use log::batch::Origin;
+use rustc_hash::{FxHashMap, FxHashSet};
+use schemas::commit::Fate;
+use schemas::{Event, Ledger, Offset, Outcome, Partition, Reason, limits};
+
+/// What all partitions share.
+pub(crate) struct Shared<'w> {
+    pub(crate) reading: Reading<'w>,
+    pub(crate) users: Names,
+    pub(crate) types: Names,
+    /// Records that were rerouted, and to where.
+    pub(crate) rerouted: FxHashMap<(Partition, Offset), Partition>,
+    /// Where copies came from.
+    pub(crate) origins: FxHashSet<(Partition, Offset)>,
+    /// Records whose outcome is the chain's word alone.
+    pub(crate) rulings: u64,
+}
+
+/// The fold of one source partition.
+#[derive(Debug)]
+pub(crate) struct Fold {
+    pub(crate) partition: Partition,
+    /// Next offset on `events`.
+    pub(crate) next: Offset,
+    pub(crate) ledger: Ledger,
+    pub(crate) max_append_ms: i64,
+    pub(crate) rows: Rows,
+    seen: Seen,
+    /// Types counted, by tenant.
+    types: FxHashMap<Box<str>, FxHashSet<u32>>,
+}
+
+impl Fold {
+    pub(crate) fn new(partition: Partition) -> Self {
+        Self {
+            partition,
+            next: Offset(0),
+            ledger: Ledger::default(),
+            max_append_ms: 0,
+            rows: Rows::default(),
+            seen: Seen::default(),
+            types: FxHashMap::default(),
+        }
+    }
+
+    /// Folds one record and says what must become of it. `concluded` is what the chain says: used for what only the
+    /// chain can know (whether a schema was unknown, and the text for people).
+    pub(crate) fn take<'a>(
+        &mut self,
+        record: &Record<'a>,
+        concluded: Option<&Concluded<'_>>,
+        shared: &mut Shared<'_>,
+    ) -> Result<Verdict<'a>, CouldNotLook> {
+        let said = concluded.and_then(Concluded::refusal);
+        let ruled_unknown = said.is_some_and(|refusal| refusal.reason == Reason::UnknownSchema);
+        self.note(record, &mut shared.origins);
+        let verdict = match shared.reading.look(record, self.partition, ruled_unknown)? {
+            Finding::Event(event) => self.remember(event, shared),
+            Finding::Misplaced(to) => {
+                shared.rerouted.insert((self.partition, record.offset), to);
+                Verdict::Rerouted(to)
+            }
+            Finding::Refused(refused) => Verdict::Refused(refused),
+            Finding::Ruled => {
+                shared.rulings += 1;
+                let (tenant, user) = (String::new(), String::new());
+                Verdict::Refused(Refused {
+                    reason: Reason::UnknownSchema,
+                    tenant,
+                    user,
+                })
+            }
+        };
+        if let Verdict::Refused(refused) = &verdict {
+            let letter = Letter {
+                version: Offset(0),
+                accepted_ms: accepted_ms(record),
+                tenant: prefix(&refused.tenant, limits::TENANT_BYTES).into(),
+                user: prefix(&refused.user, limits::USER_BYTES).into(),
+                reason: refused.reason,
+                detail: said.map(|refusal| refusal.detail.into()),
+            };
+            self.rows.refuse(record.offset, letter);
+        }
+        self.ledger.add_outcome(verdict.outcome());
+        Ok(verdict)
+    }
+
+    fn note(&mut self, record: &Record<'_>, origins: &mut FxHashSet<(Partition, Offset)>) {
+        self.next = record.offset.next();
+        self.max_append_ms = self.max_append_ms.max(record.append_ms);
+        self.ledger.records += 1;
+        if let Some(Origin {
+            partition, offset, ..
+        }) = record.origin
+        {
+            self.ledger.copies += 1;
+            origins.insert((partition, offset));
+        }
+    }
+
+    fn remember<'a>(&mut self, event: Event<'a>, shared: &mut Shared<'_>) -> Verdict<'a> {
+        let print = self.seen.print(&event);
+        match self.seen.look(print) {
+            Known::Same => return Verdict::Duplicate,
+            Known::Other => return Verdict::Refused(Refused::of(&event, Reason::KeyConflict)),
+            Known::New => {}
+        }
+        let event_type = shared.types.number(&event.tenant, &event.event_type);
+        if !self.admits(&event.tenant, event_type) {
+            return Verdict::Refused(Refused::of(&event, Reason::TooManyTypes));
+        }
+        self.seen.remember(print);
+        self.rows.count(&event, event_type, &mut shared.users);
+        Verdict::Counted(Box::new(event))
+    }
+
+    /// Whether an event of this type may be counted; if so, the type is one of the tenant's from now on.
+    fn admits(&mut self, tenant: &str, event_type: u32) -> bool {
+        let Some(types) = self.types.get_mut(tenant) else {
+            self.types
+                .insert(tenant.into(), FxHashSet::from_iter([event_type]));
+            return true;
+        };
+        if types.contains(&event_type) {
+            return true;
+        }
+        types.len() < limits::TYPES && types.insert(event_type)
+    }
+}
+
+/// At most `limit` bytes of a text, whole characters of it: as a dead letter's row holds it.
+pub(crate) fn prefix(text: &str, limit: usize) -> &str {
+    let mut end = limit.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}
+
+impl Verdict<'_> {
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Counted(_) => Outcome::Counted,
+            Self::Duplicate => Outcome::Duplicate,
+            Self::Rerouted(_) => Outcome::Rerouted,
+            Self::Refused(refused) => Outcome::DeadLettered(refused.reason),
+        }
+    }
+}
+
+impl<'c> Concluded<'c> {
+    fn refusal(&self) -> Option<schemas::commit::Refusal<'c>> {
+        match self {
+            Self::Exception(Fate::DeadLettered(refusal)) => Some(*refusal),
+            Self::Exception(_) | Self::Counted { .. } => None,
+        }
+    }
+}

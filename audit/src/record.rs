@@ -1,0 +1,170 @@
+//! What one record is, before anything is remembered of it: the definition of the product, written down a second time.
+//!
+//! The checks come in this order, and the first that fails names the record: no key, no value, too large, the wrong partition, not
+//! readable, another key inside, a limit of an event.
+
+use crate::look::CouldNotLook;
+use log::Record;
+use rustc_hash::FxHashMap;
+use schemas::avro::{self, Foreign};
+use schemas::{Event, Field, Partition, Reason, Timestamp, json, key, limits};
+
+/// What one record is.
+#[derive(Debug)]
+pub(crate) enum Finding<'a> {
+    /// An event that keeps every limit.
+    Event(Event<'a>),
+    /// It belongs to another partition.
+    Misplaced(Partition),
+    /// It can never be counted.
+    Refused(Refused),
+    /// The chain says that the registry did not know its schema, which nobody can look up again: its word is taken.
+    Ruled,
+}
+
+/// Why a record can never be counted, and whose it is; texts are empty where they could not be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) reason: Reason,
+    pub(crate) tenant: String,
+    pub(crate) user: String,
+}
+
+impl Refused {
+    fn unread(reason: Reason) -> Self {
+        Self {
+            reason,
+            tenant: String::new(),
+            user: String::new(),
+        }
+    }
+
+    /// A refusal of an event that could be read.
+    pub(crate) fn of(event: &Event<'_>, reason: Reason) -> Self {
+        Self {
+            reason,
+            tenant: event.tenant.to_string(),
+            user: event.user_id.to_string(),
+        }
+    }
+}
+
+/// Asks for another writer's schema by its id: its text, or `None` where the registry does not have it. An error says that
+/// the registry cannot be asked.
+pub(crate) type Registry<'w> = dyn FnMut(u32) -> Result<Option<String>, String> + 'w;
+
+/// Schemas that were asked for; `None` where records of it can never be events.
+#[derive(Debug, Default)]
+pub(crate) struct Foreigners {
+    known: FxHashMap<u32, Option<Foreign>>,
+}
+
+/// What the reading of records rests on.
+pub(crate) struct Reading<'w> {
+    /// Partitions of `events`.
+    pub(crate) partitions: u32,
+    /// The id of our own schema.
+    pub(crate) own_schema: Option<u32>,
+    /// Other writers' schemas.
+    pub(crate) foreigners: Foreigners,
+    pub(crate) registry: &'w mut Registry<'w>,
+}
+
+/// When the log took this record, or the record that it is a copy of, in milliseconds.
+pub(crate) fn accepted_ms(record: &Record<'_>) -> i64 {
+    match record.origin {
+        Some(origin) => origin.append_ms,
+        None => record.append_ms,
+    }
+}
+
+impl Reading<'_> {
+    /// Says what a record of `partition` is. `ruled_unknown`: the chain says that its schema was unknown.
+    pub(crate) fn look<'a>(
+        &mut self,
+        record: &Record<'a>,
+        partition: Partition,
+        ruled_unknown: bool,
+    ) -> Result<Finding<'a>, CouldNotLook> {
+        let Some(record_key) = record.key else {
+            return Ok(Finding::Refused(Refused::unread(Reason::NullKey)));
+        };
+        let Some(value) = record.value else {
+            return Ok(Finding::Refused(Refused::unread(Reason::NullValue)));
+        };
+        if value.len() > limits::EVENT_BYTES {
+            return Ok(Finding::Refused(Refused::unread(Reason::Oversized)));
+        }
+        let belongs = key::partition(record_key, self.partitions);
+        if belongs != partition {
+            return Ok(Finding::Misplaced(belongs));
+        }
+        let accepted_at = Timestamp::from_millis(accepted_ms(record));
+        let event = if value.starts_with(b"{") {
+            match read_json(record_key, value, accepted_at) {
+                Ok(event) => event,
+                Err(reason) => return Ok(Finding::Refused(Refused::unread(reason))),
+            }
+        } else {
+            match self.read_avro(value, ruled_unknown)? {
+                Read::Event(event) => *event,
+                Read::Undecodable => return Ok(Finding::Refused(Refused::unread(Reason::Undecodable))),
+                Read::Ruled => return Ok(Finding::Ruled),
+            }
+        };
+        if event.idempotency_key.as_bytes() != record_key {
+            return Ok(Finding::Refused(Refused::of(&event, Reason::KeyMismatch)));
+        }
+        if event.check(accepted_at).is_err() {
+            return Ok(Finding::Refused(Refused::of(&event, Reason::Invalid)));
+        }
+        Ok(Finding::Event(event))
+    }
+
+    fn read_avro<'a>(&mut self, value: &'a [u8], ruled_unknown: bool) -> Result<Read<'a>, CouldNotLook> {
+        let Some((id, body)) = avro::frame(value) else {
+            return Ok(Read::Undecodable);
+        };
+        let decoded = if self.own_schema == Some(id) {
+            avro::decode(body)
+        } else if ruled_unknown {
+            return Ok(Read::Ruled);
+        } else {
+            match self.foreign(id)? {
+                Some(foreign) => foreign.decode(body),
+                None => return Ok(Read::Undecodable),
+            }
+        };
+        Ok(decoded.map_or(Read::Undecodable, |event| Read::Event(Box::new(event))))
+    }
+
+    /// Another writer's schema; `None` where none of its records is an event.
+    fn foreign(&mut self, id: u32) -> Result<Option<&Foreign>, CouldNotLook> {
+        let known = &mut self.foreigners.known;
+        if !known.contains_key(&id) {
+            let text = (self.registry)(id).map_err(CouldNotLook::Registry)?;
+            let text = text.ok_or(CouldNotLook::SchemaGone(id))?;
+            known.insert(id, Foreign::new(&text).ok());
+        }
+        Ok(known.get(&id).and_then(Option::as_ref))
+    }
+}
+
+/// What the bytes of a value are.
+enum Read<'a> {
+    Event(Box<Event<'a>>),
+    Undecodable,
+    Ruled,
+}
+
+fn read_json<'a>(record_key: &[u8], value: &'a [u8], accepted_at: Timestamp) -> Result<Event<'a>, Reason> {
+    let record_key = std::str::from_utf8(record_key).map_err(|_| Reason::Undecodable)?;
+    json::decode(value, record_key, accepted_at).map_err(|invalid| {
+        let whole = invalid.field == Field::Whole;
+        if whole && matches!(invalid.code, "not_json" | "not_an_object") {
+            Reason::Undecodable
+        } else {
+            Reason::Invalid
+        }
+    })
+}

@@ -1,0 +1,161 @@
+//! `GET /v1/dead-letters`: what was refused for good, oldest first, in pages.
+
+use crate::QueryApi;
+use crate::asked::too_long;
+use crate::caller::Caller;
+use crate::cursor::Position;
+use crate::params::{self, Params, RawQuery, invalid};
+use crate::reflected::{AsOf, ENDS_AGE};
+use crate::scan::{self, Scan};
+use axum::Json;
+use axum::extract::State;
+use chrono::{DateTime, NaiveTime, TimeDelta};
+use schemas::row::{DeadLetter, View};
+use schemas::{Reason, Timestamp};
+use serde::Serialize;
+use service::http::Problem;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Dead letters of a page, unless told otherwise.
+const LIMIT: usize = 100;
+/// Dead letters of a page at most.
+const LIMIT_MAX: usize = 1000;
+const DAY_MS: i64 = 86_400_000;
+/// A range that names no beginning.
+const DEFAULT_MS: i64 = 7 * DAY_MS;
+/// How far a broker's clock may be ahead of ours: a range that names no end still holds what is accepted now.
+const CLOCK_MARGIN_MS: i64 = DAY_MS;
+
+/// A page of dead letters.
+#[derive(Debug, Serialize)]
+pub(crate) struct Answer {
+    dead_letters: Vec<Line>,
+    /// For `cursor`; null at the end. A page may hold fewer than `limit` and still have one.
+    next_cursor: Option<String>,
+    as_of: AsOf,
+}
+
+/// One dead letter, without its bytes.
+#[derive(Debug, Serialize)]
+pub(crate) struct Line {
+    /// `<partition>-<offset>`.
+    pub(crate) id: String,
+    pub(crate) reason: &'static str,
+    pub(crate) accepted_at: String,
+    pub(crate) partition: u32,
+    pub(crate) offset: u64,
+    /// None where it could not be read.
+    pub(crate) user_id: Option<String>,
+    pub(crate) detail: String,
+}
+
+impl Line {
+    pub(crate) fn new(at: Position, letter: DeadLetter) -> Self {
+        Self {
+            id: format!("{}-{}", at.partition, at.offset),
+            reason: letter.reason.word(),
+            accepted_at: Timestamp::from_millis(at.accepted_ms).rfc3339(),
+            partition: at.partition.0,
+            offset: at.offset.0,
+            user_id: (!letter.user.is_empty()).then_some(letter.user),
+            detail: letter.detail,
+        }
+    }
+}
+
+/// `GET /v1/dead-letters?reason&from&to&limit&cursor&after&wait`.
+pub(crate) async fn list(
+    State(api): State<Arc<QueryApi>>,
+    caller: Caller,
+    query: RawQuery,
+) -> Result<Json<Answer>, Problem> {
+    let known = ["reason", "from", "to", "limit", "cursor", "after", "wait"];
+    let params = Params::of(query, &known)?;
+    let scan = read(&params, &api, &caller)?;
+    let after = api.after(&params)?;
+    let reflected = api.reflected(View::DeadLetters, after.as_ref(), ENDS_AGE).await?;
+    let page = scan.run(&api).await?;
+    api.confirm(View::DeadLetters, &reflected).await?;
+    let letters = page.letters.into_iter();
+    Ok(Json(Answer {
+        dead_letters: letters.map(|(at, letter)| Line::new(at, letter)).collect(),
+        next_cursor: page.next.map(Position::encode),
+        as_of: api.as_of(&reflected),
+    }))
+}
+
+fn read(params: &Params, api: &QueryApi, caller: &Caller) -> Result<Scan, Problem> {
+    let now_ms = (api.clock)().millis();
+    let to = instant(params, "to", 1)?;
+    let from_ms = instant(params, "from", 0)?
+        .unwrap_or_else(|| to.unwrap_or(now_ms).saturating_sub(DEFAULT_MS))
+        .max(0);
+    let to_ms = to.unwrap_or(i64::MAX).min(
+        now_ms
+            .saturating_add(CLOCK_MARGIN_MS)
+            .max(from_ms.saturating_add(1)),
+    );
+    if from_ms >= to_ms {
+        return Err(
+            Problem::bad_request("range_invalid", "The range ends before it begins")
+                .detail("from must be earlier than to"),
+        );
+    }
+    let days = scan::day(to_ms - 1).0.saturating_sub(scan::day(from_ms).0);
+    too_long(i64::from(days) + 1, &api.limits)?;
+    let cursor = params.one("cursor")?;
+    let cursor = cursor
+        .map(|text| {
+            Position::decode(text).ok_or_else(|| {
+                Problem::bad_request("cursor_invalid", "This is not a cursor")
+                    .detail("cursor must be a next_cursor of an earlier page")
+            })
+        })
+        .transpose()?;
+    let begin = Position::before(from_ms);
+    Ok(Scan {
+        tenants: caller.letter_tenants(),
+        reasons: reasons(params)?,
+        after: cursor.map_or(begin, |cursor| cursor.max(begin)),
+        to_ms,
+        limit: limit(params)?,
+    })
+}
+
+fn reasons(params: &Params) -> Result<BTreeSet<Reason>, Problem> {
+    let of_word = |word| {
+        Reason::from_word(word).ok_or_else(|| {
+            let words = Reason::ALL.map(Reason::word).join(", ");
+            invalid("reason", &format!("must be one of {words}"))
+        })
+    };
+    params.all("reason").map(of_word).collect()
+}
+
+fn limit(params: &Params) -> Result<usize, Problem> {
+    let Some(text) = params.one("limit")? else {
+        return Ok(LIMIT);
+    };
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (1..=LIMIT_MAX).contains(number));
+    number.ok_or_else(|| invalid("limit", &format!("must be a number from 1 to {LIMIT_MAX}")))
+}
+
+/// A time in milliseconds, rounded up; of a date its midnight in UTC, `days` later.
+fn instant(params: &Params, name: &'static str, days: i64) -> Result<Option<i64>, Problem> {
+    let Some(text) = params.one(name)? else {
+        return Ok(None);
+    };
+    if let Some(date) = params::date(text) {
+        let midnight = date.and_time(NaiveTime::MIN).and_utc();
+        let shifted = midnight.checked_add_signed(TimeDelta::days(days));
+        return Ok(Some(shifted.unwrap_or(midnight).timestamp_millis()));
+    }
+    let time = DateTime::parse_from_rfc3339(text)
+        .map_err(|_| invalid(name, "must be a date or a time such as 2025-11-04T12:00:00Z"))?;
+    let rest = i64::from(time.timestamp_subsec_nanos() % 1_000_000 > 0);
+    Ok(Some(time.timestamp_millis().saturating_add(rest)))
+}

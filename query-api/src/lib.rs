@@ -1,0 +1,104 @@
+//! Answers questions about what was counted, over HTTP. It reads the view store and nothing else counts here: a value is the
+//! sum of the partials of all source partitions.
+//!
+//! Every answer says what it is as of. Progress is read first and rows after it, so `as_of` is a lower bound: the answer holds
+//! all that is before it, and may hold a little more. A view that cannot answer says so; it must never answer with zeros
+//! that are only missing rows.
+//!
+//! Read it in this order: [`mod@days`] is the way of one question; [`mod@params`], [`mod@zone`] and [`mod@asked`] are what was
+//! asked, [`mod@reflected`] and [`mod@waiting`] are what the views reflect, [`mod@tally`] adds up. Only `reader.rs`, `ends.rs`
+//! and `letters.rs` look at the log.
+
+/// Who asks.
+mod caller;
+/// What the query string says.
+mod params;
+/// Days of a zone, in quarter-hours.
+mod zone;
+/// A range of days, a zone and types, as asked for.
+mod asked;
+/// Adding up partials.
+mod tally;
+/// Calls of the store, with a deadline.
+mod reads;
+/// Watching progress for all who wait.
+mod watch;
+/// What a view reflects, and `as_of`.
+mod reflected;
+/// Receipts, and waiting for them.
+mod waiting;
+/// A blocking log reader, behind a deadline.
+mod reader;
+/// Port: where the log ends.
+mod ends;
+/// Port: one record of the log.
+mod letters;
+/// `GET /v1/days`.
+mod days;
+/// `GET /v1/users/{id}`.
+mod users;
+/// `GET /v1/receipts/{receipt}`.
+mod receipts;
+/// `GET /v1/ledger`.
+mod ledger;
+/// Where a page of dead letters ended.
+mod cursor;
+/// Dead letters in order of time, over tenants and days.
+mod scan;
+/// `GET /v1/dead-letters`.
+mod dead_letters;
+/// `GET /v1/dead-letters/{id}`.
+mod dead_letter;
+/// `GET /health`.
+mod health;
+/// What is counted of this part itself.
+mod metrics;
+
+pub use ends::{Ends, LogEnds};
+pub use health::health_router;
+pub use letters::{LetterBytes, LogLetters, LogRecord};
+pub use metrics::Metrics;
+pub use reader::{LogAway, OpenReader};
+pub use watch::ProgressWatch;
+
+use axum::Router;
+use axum::routing::get;
+use schemas::Timestamp;
+use schemas::generation::Generation;
+use service::config;
+use std::sync::Arc;
+
+/// What queries are answered from.
+#[derive(Clone)]
+pub struct QueryApi {
+    /// The views.
+    pub store: views::Store,
+    /// Whose views they are: how many partitions there are, and which topic receipts are of.
+    pub generation: Arc<Generation>,
+    /// Where the log ends.
+    pub ends: Arc<dyn Ends>,
+    /// The records behind dead letters.
+    pub letters: Arc<dyn LetterBytes>,
+    /// Limits of a query.
+    pub limits: config::Query,
+    /// How far the views are, for those who wait.
+    pub progress: ProgressWatch,
+    /// What is counted of this part itself.
+    pub metrics: Metrics,
+    /// The present time, for ranges that name none.
+    pub clock: fn() -> Timestamp,
+}
+
+/// The routes of queries, for [`service::http::serve`].
+pub fn router(state: QueryApi) -> Router {
+    Router::new()
+        .route("/v1/days", get(days::range))
+        .route("/v1/days/{date}", get(days::one))
+        .route("/v1/users/{id}", get(users::total))
+        .route("/v1/users/{id}/days", get(users::days))
+        .route("/v1/receipts/{receipt}", get(receipts::show))
+        .route("/v1/ledger", get(ledger::show))
+        .route("/v1/dead-letters", get(dead_letters::list))
+        .route("/v1/dead-letters/{id}", get(dead_letter::show))
+        .with_state(Arc::new(state))
+}

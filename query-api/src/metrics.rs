@@ -1,0 +1,36 @@
+//! What is counted of queries, beside what every HTTP port counts of its requests.
+
+use prometheus::{IntCounter, IntGauge};
+use service::metrics::{Error, Family, Label, Registry};
+
+/// The metrics of queries. Clones are the same metrics.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    pub(crate) failures: Family<IntCounter>,
+    pub(crate) waiters: IntGauge,
+    pub(crate) polls: IntCounter,
+}
+
+impl Metrics {
+    /// Makes the metrics `tidemark_query_...`. Once per registry.
+    ///
+    /// # Errors
+    /// If they are made already.
+    pub fn new(registry: &Registry) -> Result<Self, Error> {
+        Ok(Self {
+            failures: registry.counters(
+                "tidemark_query_failures_total",
+                "Looks at the view store or the log that failed, of queries and of the poller.",
+                &[Label::new("part", ["store", "log"])],
+            )?,
+            waiters: registry.gauge(
+                "tidemark_query_progress_waiters",
+                "Requests that wait for a receipt now.",
+            )?,
+            polls: registry.counter(
+                "tidemark_query_progress_polls_total",
+                "Looks at how far the views are, by the one poller.",
+            )?,
+        })
+    }
+}

@@ -1,0 +1,142 @@
+//! `GET /v1/users/{id}` and `GET /v1/users/{id}/days`: what one user did.
+//!
+//! A user without events has the total zero and no 404: what `as_of` does not reflect may still be on its way, so that there
+//! is no such user is more than can be said.
+
+use crate::QueryApi;
+use crate::asked::{Range, Types};
+use crate::caller::Caller;
+use crate::params::{Params, RawQuery, invalid};
+use crate::reads::{ANSWER_DEADLINE, ANSWER_ROWS, malformed, too_large};
+use crate::reflected::{AsOf, ENDS_AGE};
+use crate::tally::{DayLine, Tally, Total};
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use schemas::partial::UserPartial;
+use schemas::row::{Row, RowKey, View};
+use schemas::{Day, limits};
+use serde::Serialize;
+use service::http::Problem;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A user's totals over all time.
+#[derive(Debug, Serialize)]
+pub(crate) struct Totals {
+    user_id: String,
+    as_of: AsOf,
+    total: Total,
+    by_type: Vec<TypeLine>,
+}
+
+#[derive(Debug, Serialize)]
+struct TypeLine {
+    event_type: String,
+    #[serde(flatten)]
+    total: Total,
+}
+
+/// A user's totals by day and type.
+#[derive(Debug, Serialize)]
+pub(crate) struct ByDay {
+    user_id: String,
+    tz: &'static str,
+    as_of: AsOf,
+    days: Vec<DayLine>,
+}
+
+/// `GET /v1/users/{id}?after&wait`.
+pub(crate) async fn total(
+    State(api): State<Arc<QueryApi>>,
+    caller: Caller,
+    path: Result<Path<String>, PathRejection>,
+    query: RawQuery,
+) -> Result<Json<Totals>, Problem> {
+    let user_id = user(path)?;
+    let params = Params::of(query, &["after", "wait"])?;
+    let after = api.after(&params)?;
+    let reflected = api.reflected(View::Users, after.as_ref(), ENDS_AGE).await?;
+    let (mut total, mut types) = (Total::default(), BTreeMap::<String, Total>::new());
+    for (_, partial) in partials(&api, &caller, &user_id, reflected.days()).await? {
+        for (event_type, cells) in partial.types() {
+            let mut sum = Total::default();
+            cells.cells().iter().for_each(|cell| sum.add(cell));
+            total.merge(&sum);
+            types.entry(event_type.clone()).or_default().merge(&sum);
+        }
+    }
+    api.confirm(View::Users, &reflected).await?;
+    let lines = types.into_iter().filter(|(_, total)| total.count > 0);
+    Ok(Json(Totals {
+        user_id,
+        as_of: api.as_of(&reflected),
+        total,
+        by_type: lines
+            .map(|(event_type, total)| TypeLine { event_type, total })
+            .collect(),
+    }))
+}
+
+/// `GET /v1/users/{id}/days?from&to&tz&type&after&wait`.
+pub(crate) async fn days(
+    State(api): State<Arc<QueryApi>>,
+    caller: Caller,
+    path: Result<Path<String>, PathRejection>,
+    query: RawQuery,
+) -> Result<Json<ByDay>, Problem> {
+    let user_id = user(path)?;
+    let params = Params::of(query, &["from", "to", "tz", "type", "after", "wait"])?;
+    let range = Range::read(&params, &api.limits, (api.clock)())?;
+    let types = Types::read(&params)?;
+    let after = api.after(&params)?;
+    let reflected = api.reflected(View::Users, after.as_ref(), ENDS_AGE).await?;
+    let mut tally = Tally::default();
+    let span = reflected.within(range.days.utc_days());
+    for (day, partial) in partials(&api, &caller, &user_id, span).await? {
+        for (event_type, cells) in partial.types() {
+            tally.add(day, event_type, cells, &range.days, &types);
+        }
+        if tally.lines() > ANSWER_ROWS {
+            return Err(too_large());
+        }
+    }
+    api.confirm(View::Users, &reflected).await?;
+    Ok(Json(ByDay {
+        user_id,
+        tz: range.zone.name(),
+        as_of: api.as_of(&reflected),
+        days: tally.into_lines(&range.days),
+    }))
+}
+
+async fn partials(
+    api: &QueryApi,
+    caller: &Caller,
+    user: &str,
+    span: Option<(Day, Day)>,
+) -> Result<Vec<(Day, UserPartial)>, Problem> {
+    let Some((first, last)) = span else {
+        return Ok(Vec::new());
+    };
+    let read = api.store.user_rows(&caller.tenant, user, first, last);
+    let rows = api.read(ANSWER_DEADLINE, read).await?;
+    rows.iter().filter_map(partial).collect()
+}
+
+fn partial(row: &Row) -> Option<Result<(Day, UserPartial), Problem>> {
+    let RowKey::User { day, .. } = row.key else {
+        return None;
+    };
+    let partial = UserPartial::decode(&row.value).map_err(|cause| malformed(&cause));
+    Some(partial.map(|partial| (day, partial)))
+}
+
+/// A user id that an event may have.
+fn user(path: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+    let Path(id) = path?;
+    match (1..=limits::USER_BYTES).contains(&id.len()) && !id.chars().any(char::is_control) {
+        true => Ok(id),
+        false => Err(invalid("id", "must be 1 to 256 bytes without control characters")),
+    }
+}

@@ -1,0 +1,373 @@
+//! A query API over a store and a log that a test fills.
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use log::batch::Origin;
+use log::{LogError, LogReader, Record, RecordBatch};
+use query_api::{LogEnds, LogLetters, Metrics, OpenReader, ProgressWatch, QueryApi};
+use schemas::generation::{FOLD_VERSION, Generation, PARTITIONER};
+use schemas::key::Secret;
+use schemas::partial::{DayPartial, UserPartial};
+use schemas::receipt::Receipt;
+use schemas::row::{DeadLetter, Progress, Row, RowKey, View};
+use schemas::{Amount, Day, Ledger, Offset, Partition, Reason, Timestamp};
+use serde_json::Value;
+use service::metrics::Registry;
+use service::shutdown::Shutdown;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tower::ServiceExt;
+use uuid::Uuid;
+use views::Store;
+
+pub const PARTITIONS: u32 = 2;
+pub const EVENTS_ID: Uuid = Uuid::from_u128(0xe7e);
+/// 2025-11-05T12:00:00Z, a Wednesday.
+pub const NOW_MS: i64 = 1_762_344_000_000;
+
+/// The UTC day of a date.
+pub fn day(text: &str) -> Day {
+    Day::from_date(text.parse().unwrap()).unwrap()
+}
+
+pub struct Fixture {
+    pub store: Store,
+    pub log: Arc<FakeLog>,
+    pub shutdown: Shutdown,
+    router: Router,
+    _folder: tempfile::TempDir,
+}
+
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    /// The last part of a problem's type, with its status.
+    pub fn problem(&self) -> (u16, &str) {
+        let kind = self.body["type"].as_str().unwrap_or("no problem document");
+        (self.status.as_u16(), kind.trim_start_matches("/problems/"))
+    }
+}
+
+impl Fixture {
+    pub async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), 1).await.unwrap();
+        let log = Arc::new(FakeLog::default());
+        let shutdown = Shutdown::new();
+        let metrics = Metrics::new(&Registry::new().unwrap()).unwrap();
+        let generation = Generation {
+            layout: 1,
+            number: 1,
+            partitions: PARTITIONS,
+            events_id: EVENTS_ID,
+            changelog_id: Uuid::from_u128(2),
+            partitioner: PARTITIONER.to_owned(),
+            secret: Secret([7; 32]),
+            user_buckets: 4,
+            fold_version: FOLD_VERSION,
+            schema_id: None,
+            schema_digest: String::new(),
+        };
+        let router = query_api::router(QueryApi {
+            store: store.clone(),
+            generation: Arc::new(generation),
+            ends: Arc::new(LogEnds::new(log.open(), PARTITIONS)),
+            letters: Arc::new(LogLetters::new(log.open())),
+            limits: service::config::Query {
+                wait_limit_ms: 2_000,
+                ..service::config::Query::default()
+            },
+            progress: ProgressWatch::start(store.clone(), metrics.clone(), shutdown.clone()),
+            metrics,
+            clock: || Timestamp::from_millis(NOW_MS),
+        });
+        Self {
+            store,
+            log,
+            shutdown,
+            router,
+            _folder: folder,
+        }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        let body = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&bytes).into_owned()));
+        Answer {
+            status: head.status,
+            headers: head.headers,
+            body,
+        }
+    }
+
+    /// The answer of a query that must have one.
+    pub async fn ok(&self, path: &str) -> Value {
+        let answer = self.get(path).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.body);
+        answer.body
+    }
+
+    /// A query in a task of its own.
+    pub fn start(&self, path: String) -> tokio::task::JoinHandle<StatusCode> {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let router = self.router.clone();
+        tokio::spawn(async move { router.oneshot(request).await.unwrap().status() })
+    }
+
+    /// Adds events of (UTC day, quarter-hour, how many, amount of each) to the partial of one row.
+    pub async fn count(&self, partition: u32, event_type: &str, events: &[(Day, u8, u64, &str)]) {
+        let mut rows = Vec::new();
+        let mut days: Vec<Day> = events.iter().map(|event| event.0).collect();
+        days.dedup();
+        for day in days {
+            let mut partial = DayPartial::default();
+            for (_, of_day, count, amount) in events.iter().filter(|event| event.0 == day) {
+                (0..*count).for_each(|_| partial.add(*of_day, Some(amount.parse().unwrap())));
+            }
+            let key = RowKey::Day {
+                tenant: "default".to_owned(),
+                day,
+                event_type: event_type.to_owned(),
+            };
+            rows.push(row(key, partition, 1, partial.encode()));
+        }
+        self.store.upsert(rows).await.unwrap();
+    }
+
+    /// Writes one user's partial of a day.
+    pub async fn count_user(
+        &self,
+        partition: u32,
+        user: &str,
+        day: Day,
+        events: &[(&str, u8, Option<&str>)],
+    ) {
+        let mut partial = UserPartial::default();
+        for (event_type, of_day, amount) in events {
+            let amount: Option<Amount> = amount.map(|text| text.parse().unwrap());
+            partial.add(event_type, *of_day, amount);
+        }
+        let key = RowKey::User {
+            tenant: "default".to_owned(),
+            user: user.to_owned(),
+            day,
+        };
+        let rows = vec![row(key, partition, 1, partial.encode())];
+        self.store.upsert(rows).await.unwrap();
+    }
+
+    /// Writes a dead letter's row, and the record itself to the log.
+    pub async fn refuse(&self, tenant: &str, accepted_ms: i64, partition: u32, reason: Reason) -> u64 {
+        let offset = self
+            .log
+            .append(partition, accepted_ms, Some(b"key"), Some(b"{\"no\":"));
+        self.letter_row(tenant, accepted_ms, partition, offset, reason)
+            .await;
+        offset
+    }
+
+    pub async fn letter_row(
+        &self,
+        tenant: &str,
+        accepted_ms: i64,
+        partition: u32,
+        offset: u64,
+        reason: Reason,
+    ) {
+        let letter = DeadLetter {
+            reason,
+            user: if tenant.is_empty() {
+                String::new()
+            } else {
+                "u1".to_owned()
+            },
+            detail: "what is wrong".to_owned(),
+        };
+        let key = RowKey::DeadLetter {
+            tenant: tenant.to_owned(),
+            day: Timestamp::from_millis(accepted_ms).quarter().day(),
+            accepted_ms,
+            offset: Offset(offset),
+        };
+        let rows = vec![row(key, partition, offset + 1, letter.encode())];
+        self.store.upsert(rows).await.unwrap();
+    }
+
+    /// Says in one view that it reflects a partition up to `next`.
+    pub async fn reflect(&self, view: View, partition: u32, next: u64, days: Option<(Day, Day)>) {
+        self.reflect_ledger(view, partition, next, days, Ledger::default())
+            .await;
+    }
+
+    pub async fn reflect_ledger(
+        &self,
+        view: View,
+        partition: u32,
+        next: u64,
+        days: Option<(Day, Day)>,
+        ledger: Ledger,
+    ) {
+        let progress = Progress {
+            next: Offset(next),
+            changelog: Offset(next),
+            max_append_ms: NOW_MS - 1_000 - i64::from(partition),
+            birth: self.store.begin(view, Partition(partition)).await.unwrap(),
+            days,
+            ledger,
+            ..Progress::default()
+        };
+        self.store
+            .write_progress(view, Partition(partition), &progress)
+            .await
+            .unwrap();
+    }
+
+    /// Every view reflects both partitions up to `next`, and the log ends there.
+    pub async fn reflect_all(&self, next: u64, days: Option<(Day, Day)>) {
+        for partition in 0..PARTITIONS {
+            self.log.set_end(partition, next);
+            for view in View::ALL {
+                self.reflect(view, partition, next, days).await;
+            }
+        }
+    }
+}
+
+pub fn row(key: RowKey, partition: u32, version: u64, value: Vec<u8>) -> Row {
+    Row {
+        key,
+        partition: Partition(partition),
+        version: Offset(version),
+        value,
+    }
+}
+
+pub fn receipt(next: &[(u32, u64)]) -> Receipt {
+    let mut receipt = Receipt::new(EVENTS_ID);
+    for (partition, next) in next {
+        receipt.extend(Partition(*partition), Offset(*next));
+    }
+    receipt
+}
+
+/// Polls until a condition holds.
+pub async fn eventually(mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < deadline, "it never came to hold");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[derive(Default)]
+pub struct FakeLog(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    records: Vec<Stored>,
+    ends: [u64; PARTITIONS as usize],
+    is_away: bool,
+    looks: usize,
+}
+
+struct Stored {
+    partition: u32,
+    offset: u64,
+    append_ms: i64,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    origin: Option<Origin>,
+}
+
+impl FakeLog {
+    fn open(self: &Arc<Self>) -> OpenReader {
+        let log = Arc::clone(self);
+        Box::new(move || Ok(Box::new(FakeReader(Arc::clone(&log)))))
+    }
+
+    pub fn append(&self, partition: u32, append_ms: i64, key: Option<&[u8]>, value: Option<&[u8]>) -> u64 {
+        self.append_copy(partition, append_ms, key, value, None)
+    }
+
+    pub fn append_copy(
+        &self,
+        partition: u32,
+        append_ms: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        origin: Option<Origin>,
+    ) -> u64 {
+        let mut state = self.0.lock().unwrap();
+        let offset = state.ends[partition as usize];
+        state.ends[partition as usize] += 1;
+        let (key, value) = (key.map(<[u8]>::to_vec), value.map(<[u8]>::to_vec));
+        state.records.push(Stored {
+            partition,
+            offset,
+            append_ms,
+            key,
+            value,
+            origin,
+        });
+        offset
+    }
+
+    pub fn set_end(&self, partition: u32, end: u64) {
+        self.0.lock().unwrap().ends[partition as usize] = end;
+    }
+
+    pub fn set_away(&self, is_away: bool) {
+        self.0.lock().unwrap().is_away = is_away;
+    }
+
+    pub fn looks(&self) -> usize {
+        self.0.lock().unwrap().looks
+    }
+}
+
+struct FakeReader(Arc<FakeLog>);
+
+impl LogReader for FakeReader {
+    fn range(&mut self, partition: Partition) -> Result<(Offset, Offset), LogError> {
+        let mut state = self.0.0.lock().unwrap();
+        state.looks += 1;
+        match state.is_away {
+            true => Err(LogError::Away("10.0.0.8 refused".to_owned())),
+            false => Ok((Offset(0), Offset(state.ends[partition.0 as usize]))),
+        }
+    }
+
+    fn read(
+        &mut self,
+        partition: Partition,
+        next: Offset,
+        end: Offset,
+        _: usize,
+    ) -> Result<RecordBatch, LogError> {
+        let state = self.0.0.lock().unwrap();
+        let mut batch = RecordBatch::new(partition);
+        let there = state
+            .records
+            .iter()
+            .filter(|record| record.partition == partition.0);
+        for record in there.filter(|record| (next.0..end.0).contains(&record.offset)) {
+            batch.push(Record {
+                offset: Offset(record.offset),
+                append_ms: record.append_ms,
+                key: record.key.as_deref(),
+                value: record.value.as_deref(),
+                origin: record.origin,
+            });
+        }
+        Ok(batch)
+    }
+}

@@ -1,0 +1,12 @@
+//! Queries through the router, on an embedded store whose rows are written by hand.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, unreachable_pub)]
+
+mod fixture;
+mod days;
+mod zones;
+mod users;
+mod receipts;
+mod ledger;
+mod dead_letters;
+mod ports;
+mod problems;
