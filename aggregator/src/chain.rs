@@ -77,7 +77,10 @@ impl Chain {
     pub fn offer(&mut self, offset: Offset, bytes: &[u8]) -> Result<Step, LogError> {
         self.changelog = offset.next();
         if bytes.first().is_some_and(|version| VERSIONS.contains(version)) {
-            return Err(self.wrong(offset, "was written by a later release: start that release, or a later one"));
+            return Err(self.wrong(
+                offset,
+                "was written by a later release: start that release, or a later one",
+            ));
         }
         let Ok(part) = Part::decode(bytes) else {
             self.superseded += 1;
@@ -89,7 +92,9 @@ impl Chain {
             return Ok(Step::Superseded(part.id));
         }
         let id = part.id;
-        let Some(body) = self.assemble(&part) else { return Ok(Step::Nothing) };
+        let Some(body) = self.assemble(&part) else {
+            return Ok(Step::Nothing);
+        };
         let Ok(record) = CommitRecord::decode(body) else {
             self.superseded += 1;
             return Ok(Step::Superseded(id));
@@ -110,7 +115,11 @@ impl Chain {
             if self.assemblies.len() >= ASSEMBLIES {
                 self.assemblies.clear();
             }
-            let started = Assembly { count: part.count, parts: 0, body: Vec::new() };
+            let started = Assembly {
+                count: part.count,
+                parts: 0,
+                body: Vec::new(),
+            };
             self.assemblies.insert(part.id, started);
         }
         let assembly = self.assemblies.get_mut(&part.id)?;
@@ -155,6 +164,9 @@ impl Chain {
     }
 
     fn wrong(&self, offset: Offset, what: &str) -> LogError {
-        LogError::Wrong(format!("the commit record at changelog {}/{offset} {what}", self.partition))
+        LogError::Wrong(format!(
+            "the commit record at changelog {}/{offset} {what}",
+            self.partition
+        ))
     }
 }

@@ -34,12 +34,22 @@ pub struct Refused {
 impl Refused {
     /// A refusal of a record whose tenant could not be read.
     fn unread(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, tenant: String::new(), user: String::new(), detail: detail.into() }
+        Self {
+            reason,
+            tenant: String::new(),
+            user: String::new(),
+            detail: detail.into(),
+        }
     }
 
     /// A refusal of an event that could be read.
     pub fn of(event: &Event<'_>, reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, tenant: event.tenant.to_string(), user: event.user_id.to_string(), detail: detail.into() }
+        Self {
+            reason,
+            tenant: event.tenant.to_string(),
+            user: event.user_id.to_string(),
+            detail: detail.into(),
+        }
     }
 }
 
@@ -49,7 +59,12 @@ pub fn accepted_ms(record: &Record<'_>) -> i64 {
 }
 
 /// Decides what the record at `partition` is.
-pub fn decide<'a>(record: &Record<'a>, partition: Partition, partitions: u32, schemas: &'a Schemas) -> Decision<'a> {
+pub fn decide<'a>(
+    record: &Record<'a>,
+    partition: Partition,
+    partitions: u32,
+    schemas: &'a Schemas,
+) -> Decision<'a> {
     let Some(key) = record.key else {
         return Decision::Refused(Refused::unread(Reason::NullKey, "the record has no key"));
     };
@@ -57,7 +72,11 @@ pub fn decide<'a>(record: &Record<'a>, partition: Partition, partitions: u32, sc
         return Decision::Refused(Refused::unread(Reason::NullValue, "the record has no value"));
     };
     if value.len() > limits::EVENT_BYTES {
-        let detail = format!("the value is {} bytes long, at most {} are allowed", value.len(), limits::EVENT_BYTES);
+        let detail = format!(
+            "the value is {} bytes long, at most {} are allowed",
+            value.len(),
+            limits::EVENT_BYTES
+        );
         return Decision::Refused(Refused::unread(Reason::Oversized, detail));
     }
     let right = key::partition(key, partitions);
@@ -88,14 +107,22 @@ fn read<'a>(
 ) -> Result<Event<'a>, Box<Decision<'a>>> {
     let refused = |reason, detail: String| Box::new(Decision::Refused(Refused::unread(reason, detail)));
     if value.first() == Some(&b'{') {
-        let key = std::str::from_utf8(key).map_err(|_| refused(Reason::Undecodable, "the key is not UTF-8".into()))?;
+        let key = std::str::from_utf8(key)
+            .map_err(|_| refused(Reason::Undecodable, "the key is not UTF-8".into()))?;
         return json::decode(value, key, accepted_at).map_err(|invalid| {
-            let reason = if invalid.code == "not_json" { Reason::Undecodable } else { Reason::Invalid };
+            let reason = if invalid.code == "not_json" {
+                Reason::Undecodable
+            } else {
+                Reason::Invalid
+            };
             refused(reason, invalid.to_string())
         });
     }
     let Some((id, body)) = avro::frame(value) else {
-        return Err(refused(Reason::Undecodable, "neither Avro in the Confluent format nor a JSON object".into()));
+        return Err(refused(
+            Reason::Undecodable,
+            "neither Avro in the Confluent format nor a JSON object".into(),
+        ));
     };
     if schemas.is_own(id) {
         return avro::decode(body).map_err(|error| refused(Reason::Undecodable, error.to_string()));
@@ -103,6 +130,8 @@ fn read<'a>(
     match schemas.foreign(id) {
         None => Err(Box::new(Decision::NeedsSchema(id))),
         Some(Err(ruling)) => Err(refused(ruling.reason, ruling.detail.clone())),
-        Some(Ok(foreign)) => foreign.decode(body).map_err(|error| refused(Reason::Undecodable, error.to_string())),
+        Some(Ok(foreign)) => foreign
+            .decode(body)
+            .map_err(|error| refused(Reason::Undecodable, error.to_string())),
     }
 }

@@ -72,12 +72,17 @@ impl Dedup {
     /// What is remembered of a key.
     pub fn get(&self, fingerprint: Fingerprint) -> Result<Option<Fresh>, SpillError> {
         let hash = fingerprint.0 as u64;
-        if let Some(packed) = self.memory.find(hash, |packed| packed.fingerprint() == fingerprint) {
+        if let Some(packed) = self
+            .memory
+            .find(hash, |packed| packed.fingerprint() == fingerprint)
+        {
             return Ok(Some(Fresh::from_bytes(&packed.to_bytes())));
         }
         match &self.space {
             Some(space) if self.runs.iter().any(|run| run.may_hold(fingerprint)) => {
-                let Some(value) = space.get(&fingerprint.0.to_le_bytes())? else { return Ok(None) };
+                let Some(value) = space.get(&fingerprint.0.to_le_bytes())? else {
+                    return Ok(None);
+                };
                 let mut bytes = [0; Fresh::BYTES];
                 let (first, second) = bytes.split_at_mut(16);
                 first.copy_from_slice(&fingerprint.0.to_le_bytes());
@@ -98,7 +103,8 @@ impl Dedup {
             self.move_out()?;
         }
         let packed = Packed::new(fresh);
-        self.memory.insert_unique(packed.hash(), packed, |packed| packed.hash());
+        self.memory
+            .insert_unique(packed.hash(), packed, |packed| packed.hash());
         Ok(())
     }
 
@@ -123,7 +129,8 @@ impl Dedup {
     }
 
     fn move_out(&mut self) -> Result<(), SpillError> {
-        let mut entries: Vec<[u8; Fresh::BYTES]> = self.memory.iter().map(|packed| packed.to_bytes()).collect();
+        let mut entries: Vec<[u8; Fresh::BYTES]> =
+            self.memory.iter().map(|packed| packed.to_bytes()).collect();
         entries.sort_unstable();
         let mut filter = Filter::new(entries.len());
         for packed in &self.memory {
@@ -154,7 +161,9 @@ const PROBES: u32 = 6;
 
 impl Filter {
     fn new(keys: usize) -> Self {
-        Self { blocks: vec![[0; 8]; (keys * BITS_A_KEY).div_ceil(BITS_A_BLOCK).max(1)] }
+        Self {
+            blocks: vec![[0; 8]; (keys * BITS_A_KEY).div_ceil(BITS_A_BLOCK).max(1)],
+        }
     }
 
     fn add(&mut self, fingerprint: Fingerprint) {

@@ -42,7 +42,9 @@ pub struct Types {
 impl Types {
     /// Whether an event of this type may be counted: the type is known, or there is room for one more.
     pub fn admits(&self, tenant: &str, event_type: &str, limit: usize) -> bool {
-        self.by_tenant.get(tenant).is_none_or(|types| types.len() < limit || types.contains(event_type))
+        self.by_tenant
+            .get(tenant)
+            .is_none_or(|types| types.len() < limit || types.contains(event_type))
     }
 
     /// Remembers a type.
@@ -146,7 +148,12 @@ impl Batch {
             Decision::Refused(refused) => self.refuse(source, record, &refused),
             Decision::NeedsSchema(id) => {
                 let detail = format!("schema id {id} was not fetched");
-                let refused = Refused { reason: Reason::UnknownSchema, tenant: String::new(), user: String::new(), detail };
+                let refused = Refused {
+                    reason: Reason::UnknownSchema,
+                    tenant: String::new(),
+                    user: String::new(),
+                    detail,
+                };
                 self.refuse(source, record, &refused)
             }
         };
@@ -166,7 +173,10 @@ impl Batch {
         let content = rules.hashing.content(event);
         if let Some(seen) = known.dedup.get(fingerprint)? {
             if seen.content == content {
-                self.entries.add_exception(&Exception { offset, fate: Fate::Duplicate });
+                self.entries.add_exception(&Exception {
+                    offset,
+                    fate: Fate::Duplicate,
+                });
                 return Ok(Ok(Outcome::Duplicate));
             }
             let detail = "this idempotency_key was counted before with other content";
@@ -176,9 +186,20 @@ impl Batch {
             let detail = format!("more than {} event types of one tenant", rules.types_limit);
             return Ok(Err(Refused::of(event, Reason::TooManyTypes, detail)));
         };
-        let fresh = Fresh { fingerprint, content, quarter: event.occurred_at.quarter(), reversed: false };
+        let fresh = Fresh {
+            fingerprint,
+            content,
+            quarter: event.occurred_at.quarter(),
+            reversed: false,
+        };
         known.dedup.insert(fresh)?;
-        self.entries.add_counted(&Counted { offset, fresh, type_index, user: &event.user_id, amount: event.amount });
+        self.entries.add_counted(&Counted {
+            offset,
+            fresh,
+            type_index,
+            user: &event.user_id,
+            amount: event.amount,
+        });
         Ok(Ok(Outcome::Counted))
     }
 
@@ -192,7 +213,10 @@ impl Batch {
         if let Some(index) = self.type_indexes.get(self.scratch.as_str()) {
             return Some(*index);
         }
-        if !known.types.admits(&event.tenant, &event.event_type, rules.types_limit) {
+        if !known
+            .types
+            .admits(&event.tenant, &event.event_type, rules.types_limit)
+        {
             return None;
         }
         known.types.add(&event.tenant, &event.event_type);
@@ -202,7 +226,10 @@ impl Batch {
     }
 
     fn reroute(&mut self, record: &Record<'_>, to: Partition) -> Outcome {
-        self.entries.add_exception(&Exception { offset: record.offset, fate: Fate::Rerouted(to) });
+        self.entries.add_exception(&Exception {
+            offset: record.offset,
+            fate: Fate::Rerouted(to),
+        });
         let misplaced = misplaced(record, to);
         self.copied_bytes += misplaced.key.len() + misplaced.value.len();
         self.misplaced.push(misplaced);
@@ -217,12 +244,18 @@ impl Batch {
             user: &refused.user,
             detail: &refused.detail,
         };
-        self.entries.add_exception(&Exception { offset: record.offset, fate: Fate::DeadLettered(refusal) });
+        self.entries.add_exception(&Exception {
+            offset: record.offset,
+            fate: Fate::DeadLettered(refusal),
+        });
         let mut headers = vec![
             ("reason".to_owned(), refused.reason.word().as_bytes().to_vec()),
             ("detail".to_owned(), refused.detail.as_bytes().to_vec()),
             ("tenant".to_owned(), refused.tenant.as_bytes().to_vec()),
-            ("accepted_ms".to_owned(), accepted_ms(record).to_string().into_bytes()),
+            (
+                "accepted_ms".to_owned(),
+                accepted_ms(record).to_string().into_bytes(),
+            ),
         ];
         if let Some(key) = record.key {
             headers.push(("key".to_owned(), key.to_vec()));

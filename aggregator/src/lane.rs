@@ -20,8 +20,8 @@ use held::{Held, Phase};
 use log::{Appender, ChainReader, Lane as Member, LaneEvent, LogError, LogReader, RecordBatch};
 use schemas::Partition;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -144,15 +144,31 @@ pub struct Tools {
 
 impl Lane {
     /// A lane that owns nothing yet.
-    pub fn new(settings: Settings, rules: Arc<Rules>, own_schema: Option<u32>, tools: Tools, parts: Parts) -> Self {
-        Self { settings, rules, schemas: Schemas::new(own_schema), tools, parts, held: BTreeMap::new(), opened: None }
+    pub fn new(
+        settings: Settings,
+        rules: Arc<Rules>,
+        own_schema: Option<u32>,
+        tools: Tools,
+        parts: Parts,
+    ) -> Self {
+        Self {
+            settings,
+            rules,
+            schemas: Schemas::new(own_schema),
+            tools,
+            parts,
+            held: BTreeMap::new(),
+            opened: None,
+        }
     }
 
     /// Runs until asked to stop, then drains. Blocks its thread.
     pub fn run(mut self) -> Result<(), Ended> {
         let ended = self.turn_until_stopped();
         self.tools.metrics.forget(self.held.keys().copied());
-        self.parts.owned.change(|owned| owned.retain(|partition| !self.held.contains_key(partition)));
+        self.parts
+            .owned
+            .change(|owned| owned.retain(|partition| !self.held.contains_key(partition)));
         self.held.clear();
         self.parts.member.close();
         ended
@@ -195,7 +211,10 @@ impl Lane {
 
     /// How long the group may be waited for.
     fn timeout(&self) -> Duration {
-        let waits = self.held.values().any(|held| held.source.in_flight() > 0 || held.is_restoring());
+        let waits = self
+            .held
+            .values()
+            .any(|held| held.source.in_flight() > 0 || held.is_restoring());
         let idle = if waits { BUSY } else { IDLE };
         match self.opened {
             Some(opened) => idle.min(self.interval().saturating_sub(opened.elapsed())),
@@ -232,7 +251,9 @@ impl Lane {
     /// Folds what came of one partition.
     fn fold(&mut self, batch: &RecordBatch) -> Result<(), Ended> {
         let partition = batch.partition;
-        let Some(held) = self.held.get_mut(&partition) else { return Ok(()) };
+        let Some(held) = self.held.get_mut(&partition) else {
+            return Ok(());
+        };
         if !held.is_running() {
             return Ok(());
         }
@@ -250,7 +271,9 @@ impl Lane {
             held.source.fold(&record, decision).map_err(Fault::from)?;
         }
         held.source.set_leader_epoch(batch.leader_epoch);
-        self.tools.metrics.folded(partition, batch.len(), &before, &held.source.ledger());
+        self.tools
+            .metrics
+            .folded(partition, batch.len(), &before, &held.source.ledger());
         let (keys, spilled, bytes) = held.source.dedup_size();
         self.tools.metrics.dedup(partition, keys, spilled, bytes);
         if keys >= self.settings.dedup_max_keys {
@@ -266,8 +289,12 @@ impl Lane {
 
     /// Begins to hold a partition: its state is read from the chain.
     fn hold(&mut self, partition: Partition) {
-        let source =
-            Source::new(partition, self.rules.clone(), self.settings.dedup_memory_bytes, self.tools.spill.clone());
+        let source = Source::new(
+            partition,
+            self.rules.clone(),
+            self.settings.dedup_memory_bytes,
+            self.tools.spill.clone(),
+        );
         self.held.insert(partition, Held::restoring(source));
         self.parts.owned.change(|owned| {
             owned.insert(partition);
@@ -278,7 +305,9 @@ impl Lane {
         for partition in partitions {
             self.held.remove(partition);
         }
-        self.parts.owned.change(|owned| owned.retain(|partition| !partitions.contains(partition)));
+        self.parts
+            .owned
+            .change(|owned| owned.retain(|partition| !partitions.contains(partition)));
         self.tools.metrics.forget(partitions.iter().copied());
         self.follow_chains()
     }

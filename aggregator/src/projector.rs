@@ -109,7 +109,12 @@ impl From<RowsError> for Ended {
 
 impl<S: Sink> Projector<S> {
     /// A projector that has projected nothing yet.
-    pub fn new(settings: Settings, parts: Parts<S>, runtime: tokio::runtime::Handle, stop: CancellationToken) -> Self {
+    pub fn new(
+        settings: Settings,
+        parts: Parts<S>,
+        runtime: tokio::runtime::Handle,
+        stop: CancellationToken,
+    ) -> Self {
         Self {
             settings,
             sink: parts.sink,
@@ -172,11 +177,20 @@ impl<S: Sink> Projector<S> {
             if self.held.contains_key(&partition) {
                 continue;
             }
-            let Some(projected) = self.runtime.block_on(flush::begin(&self.sink, partition, &self.ready, &self.stop)) else {
+            let Some(projected) =
+                self.runtime
+                    .block_on(flush::begin(&self.sink, partition, &self.ready, &self.stop))
+            else {
                 return Ok(());
             };
             let rows = self.settings.rows_memory_bytes;
-            let made = Projection::new(partition, self.settings.generation, projected, rows, self.spill.clone());
+            let made = Projection::new(
+                partition,
+                self.settings.generation,
+                projected,
+                rows,
+                self.spill.clone(),
+            );
             self.held.insert(partition, made);
         }
         self.follow_chains()
@@ -186,7 +200,11 @@ impl<S: Sink> Projector<S> {
         for (partition, projection) in &mut self.held {
             projection.mark = self.chain.mark(*partition).ok();
         }
-        let places: Vec<Place> = self.held.iter().map(|(partition, held)| held.place(*partition)).collect();
+        let places: Vec<Place> = self
+            .held
+            .iter()
+            .map(|(partition, held)| held.place(*partition))
+            .collect();
         Ok(self.chain.assign(&places)?)
     }
 
@@ -202,7 +220,11 @@ impl<S: Sink> Projector<S> {
         };
         for event in &events {
             match event {
-                ChainEvent::Part { partition, offset, bytes } => {
+                ChainEvent::Part {
+                    partition,
+                    offset,
+                    bytes,
+                } => {
                     if let Some(held) = self.held.get_mut(partition) {
                         held.offer(*offset, bytes)?;
                     }
@@ -231,7 +253,11 @@ impl<S: Sink> Projector<S> {
         }
         let many = self.dirty() * 4 >= self.settings.dirty_rows;
         let bulk = self.is_catching_up() || many;
-        let interval = if bulk { self.settings.bulk_flush_interval } else { self.settings.flush_interval };
+        let interval = if bulk {
+            self.settings.bulk_flush_interval
+        } else {
+            self.settings.flush_interval
+        };
         let full = self.dirty() >= self.settings.dirty_rows;
         let news = self.held.values().any(|held| !held.is_written());
         news && (full || self.last_flush.elapsed() >= interval)
@@ -246,13 +272,29 @@ impl<S: Sink> Projector<S> {
             progress.push((*partition, held.progress(), held.births.clone()));
         }
         self.metrics.dirty(rows.len());
-        let pace = if self.is_catching_up() { 0 } else { self.settings.rows_per_s };
+        let pace = if self.is_catching_up() {
+            0
+        } else {
+            self.settings.rows_per_s
+        };
         self.last_flush = Instant::now();
         if check {
             self.last_check = Instant::now();
         }
-        let work = flush::Work { rows, progress, check, pace };
-        self.flush = Some(Flush::start(&self.runtime, self.sink.clone(), work, &self.ready, &self.metrics, &self.stop));
+        let work = flush::Work {
+            rows,
+            progress,
+            check,
+            pace,
+        };
+        self.flush = Some(Flush::start(
+            &self.runtime,
+            self.sink.clone(),
+            work,
+            &self.ready,
+            &self.metrics,
+            &self.stop,
+        ));
         Ok(())
     }
 
@@ -263,7 +305,9 @@ impl<S: Sink> Projector<S> {
     }
 
     fn finish_flush(&mut self) -> Result<(), Ended> {
-        let Some(flushed) = self.flush.as_mut().and_then(|flush| flush.result(&self.runtime)) else { return Ok(()) };
+        let Some(flushed) = self.flush.as_mut().and_then(|flush| flush.result(&self.runtime)) else {
+            return Ok(());
+        };
         self.flush = None;
         match flushed {
             Flushed::Written(progress) => {

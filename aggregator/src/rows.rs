@@ -58,7 +58,14 @@ impl Rows {
         Self {
             partition,
             days: HashMap::default(),
-            users: Users { young: HashMap::default(), old: HashMap::default(), bytes: 0, budget: memory_bytes, spill, space: None },
+            users: Users {
+                young: HashMap::default(),
+                old: HashMap::default(),
+                bytes: 0,
+                budget: memory_bytes,
+                spill,
+                space: None,
+            },
             dirty_days: HashSet::default(),
             dirty_users: HashSet::default(),
             dirty_letters: Vec::new(),
@@ -68,10 +75,18 @@ impl Rows {
 
     /// Adds a commit record that is on the chain. Rows of a view become dirty only if the store does not reflect the
     /// record yet: if it lies behind that view's next offset.
-    pub fn apply(&mut self, record: &CommitRecord, projected: &BTreeMap<View, Offset>) -> Result<(), RowsError> {
+    pub fn apply(
+        &mut self,
+        record: &CommitRecord,
+        projected: &BTreeMap<View, Offset>,
+    ) -> Result<(), RowsError> {
         let to = record.head.to;
         let missing = |view| projected.get(&view).is_none_or(|next| *next < to);
-        let (days, users, letters) = (missing(View::Days), missing(View::Users), missing(View::DeadLetters));
+        let (days, users, letters) = (
+            missing(View::Days),
+            missing(View::Users),
+            missing(View::DeadLetters),
+        );
         self.add_days(record, days);
         self.add_users(record, users)?;
         if letters {
@@ -84,12 +99,20 @@ impl Rows {
         let mut changes: HashMap<(u32, Day), DayPartial, FxBuildHasher> = HashMap::default();
         for counted in record.counted() {
             let quarter = counted.fresh.quarter;
-            changes.entry((counted.type_index, quarter.day())).or_default().add(quarter.of_day(), counted.amount);
+            changes
+                .entry((counted.type_index, quarter.day()))
+                .or_default()
+                .add(quarter.of_day(), counted.amount);
         }
         for ((type_index, day), change) in changes {
             // The record was checked when it was decoded: its indexes lie in its table.
-            let Some((tenant, event_type)) = record.types.get(type_index as usize) else { continue };
-            self.span = Some(self.span.map_or((day, day), |(first, last)| (first.min(day), last.max(day))));
+            let Some((tenant, event_type)) = record.types.get(type_index as usize) else {
+                continue;
+            };
+            self.span = Some(
+                self.span
+                    .map_or((day, day), |(first, last)| (first.min(day), last.max(day))),
+            );
             let key = (tenant.clone(), day, event_type.clone());
             if dirty {
                 self.dirty_days.insert(key.clone());
@@ -103,7 +126,9 @@ impl Rows {
     fn add_users(&mut self, record: &CommitRecord, dirty: bool) -> Result<(), RowsError> {
         let mut key = Vec::with_capacity(64);
         for counted in record.counted() {
-            let Some((tenant, event_type)) = record.types.get(counted.type_index as usize) else { continue };
+            let Some((tenant, event_type)) = record.types.get(counted.type_index as usize) else {
+                continue;
+            };
             let quarter = counted.fresh.quarter;
             user_key(&mut key, tenant, counted.user, quarter.day());
             let mut partial = match self.users.take(&key)? {
@@ -122,7 +147,9 @@ impl Rows {
 
     fn add_letters(&mut self, record: &CommitRecord) {
         for exception in record.exceptions() {
-            let Fate::DeadLettered(refusal) = exception.fate else { continue };
+            let Fate::DeadLettered(refusal) = exception.fate else {
+                continue;
+            };
             let value = DeadLetter {
                 reason: refusal.reason,
                 user: refusal.user.to_owned(),
@@ -155,13 +182,31 @@ impl Rows {
         for key in self.dirty_days.drain() {
             let Some(row) = self.days.get(&key) else { continue };
             let (tenant, day, event_type) = key;
-            let key = RowKey::Day { tenant, day, event_type };
-            rows.push(Row { key, partition: self.partition, version: row.version, value: row.partial.encode() });
+            let key = RowKey::Day {
+                tenant,
+                day,
+                event_type,
+            };
+            rows.push(Row {
+                key,
+                partition: self.partition,
+                version: row.version,
+                value: row.partial.encode(),
+            });
         }
         for key in std::mem::take(&mut self.dirty_users) {
-            let Some((version, value)) = self.users.get(&key)? else { continue };
-            let Some(row_key) = read_user_key(&key) else { continue };
-            rows.push(Row { key: row_key, partition: self.partition, version, value: value.into() });
+            let Some((version, value)) = self.users.get(&key)? else {
+                continue;
+            };
+            let Some(row_key) = read_user_key(&key) else {
+                continue;
+            };
+            rows.push(Row {
+                key: row_key,
+                partition: self.partition,
+                version,
+                value: value.into(),
+            });
         }
         Ok(rows)
     }
@@ -183,8 +228,15 @@ fn user_key(key: &mut Vec<u8>, tenant: &str, user: &str, day: Day) {
 
 fn read_user_key(key: &[u8]) -> Option<RowKey> {
     let (texts, day) = key.split_last_chunk::<4>()?;
-    let (tenant, user) = std::str::from_utf8(texts).ok()?.strip_suffix('\0')?.split_once('\0')?;
-    Some(RowKey::User { tenant: tenant.to_owned(), user: user.to_owned(), day: Day(u32::from_be_bytes(*day)) })
+    let (tenant, user) = std::str::from_utf8(texts)
+        .ok()?
+        .strip_suffix('\0')?
+        .split_once('\0')?;
+    Some(RowKey::User {
+        tenant: tenant.to_owned(),
+        user: user.to_owned(),
+        day: Day(u32::from_be_bytes(*day)),
+    })
 }
 
 /// Users' rows in two generations: what is used is young; when the budget is full, the old ones move to the local folder
@@ -226,8 +278,12 @@ impl Users {
 
     fn spilled(&self, key: &[u8]) -> Result<Option<UserRow>, RowsError> {
         let Some(space) = &self.space else { return Ok(None) };
-        let Some(value) = space.get(key)? else { return Ok(None) };
-        let (version, bytes) = value.split_first_chunk::<8>().ok_or(Malformed { what: "user row" })?;
+        let Some(value) = space.get(key)? else {
+            return Ok(None);
+        };
+        let (version, bytes) = value
+            .split_first_chunk::<8>()
+            .ok_or(Malformed { what: "user row" })?;
         Ok(Some((Offset(u64::from_be_bytes(*version)), bytes.into())))
     }
 

@@ -2,8 +2,8 @@
 //! lane. A registry that does not answer means wait: it never makes a dead letter.
 
 use rustc_hash::FxHashMap;
-use schemas::avro::Foreign;
 use schemas::Reason;
+use schemas::avro::Foreign;
 
 /// The schemas known so far.
 #[derive(Debug, Default)]
@@ -41,7 +41,10 @@ pub trait Registry: Send {
 impl Schemas {
     /// Knows the id of our own schema.
     pub fn new(own: Option<u32>) -> Self {
-        Self { own, foreign: FxHashMap::default() }
+        Self {
+            own,
+            foreign: FxHashMap::default(),
+        }
     }
 
     /// Whether `id` is our own schema's.

@@ -74,7 +74,10 @@ struct Fault(Arc<Mutex<Option<String>>>);
 impl Fault {
     fn set(&self, what: String, shutdown: &Shutdown) {
         tracing::error!(what, "stopping: a person must look");
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(what);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(what);
         shutdown.begin();
     }
 }
@@ -117,7 +120,10 @@ impl<S: Sink> Aggregator<S> {
         for number in 0..self.lanes {
             let watch = LaneWatch {
                 number,
-                settings: lane::Settings { name: format!("{}-{number}", self.lane.name), ..self.lane.clone() },
+                settings: lane::Settings {
+                    name: format!("{}-{number}", self.lane.name),
+                    ..self.lane.clone()
+                },
                 rules: self.rules.clone(),
                 own_schema: self.own_schema,
                 handles: self.handles.clone(),
@@ -129,7 +135,9 @@ impl<S: Sink> Aggregator<S> {
                 stop: running.stop_lanes.clone(),
             };
             let (fault, shutdown) = (running.fault.clone(), shutdown.clone());
-            running.lanes.push(spawn(format!("lane-{number}"), move || watch.run(&fault, &shutdown)));
+            running.lanes.push(spawn(format!("lane-{number}"), move || {
+                watch.run(&fault, &shutdown)
+            }));
         }
         if let Some(sink) = self.sink {
             let watch = ProjectorWatch {
@@ -151,9 +159,15 @@ impl<S: Sink> Aggregator<S> {
     }
 }
 
-#[expect(clippy::expect_used, reason = "a process that cannot start a thread at its start cannot serve")]
+#[expect(
+    clippy::expect_used,
+    reason = "a process that cannot start a thread at its start cannot serve"
+)]
 fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
-    std::thread::Builder::new().name(name).spawn(body).expect("the system starts a thread")
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(body)
+        .expect("the system starts a thread")
 }
 
 /// Keeps one lane running.
@@ -182,7 +196,8 @@ impl LaneWatch {
                 Err(lane::Ended::Stopped(what)) => return fault.set(what, shutdown),
                 Err(lane::Ended::Again(reason)) => {
                     tracing::warn!(lane = self.settings.name, reason, "a lane begins again");
-                    self.ready.not_ready(format!("lane {} begins again: {reason}", self.settings.name));
+                    self.ready
+                        .not_ready(format!("lane {} begins again: {reason}", self.settings.name));
                 }
             }
             if started.elapsed() > LAST_WAIT * 4 {
@@ -200,8 +215,15 @@ impl LaneWatch {
         let appender = self.handles.appender()?;
         self.ready.ready();
         let (questions, answers) = self.ask_registry();
-        let parts =
-            lane::Parts { member, chain, reader, appender, questions, answers, owned: self.owned.clone() };
+        let parts = lane::Parts {
+            member,
+            chain,
+            reader,
+            appender,
+            questions,
+            answers,
+            owned: self.owned.clone(),
+        };
         let (rules, spill) = (self.rules.clone(), self.spill.clone());
         let tools = lane::Tools {
             spill,
@@ -222,7 +244,9 @@ impl LaneWatch {
             let _in_runtime = runtime.enter();
             let mut registry = registry;
             while let Ok(id) = questions.recv() {
-                let said = registry.as_mut().map_or(Answer::Unknown, |registry| registry.fetch(id));
+                let said = registry
+                    .as_mut()
+                    .map_or(Answer::Unknown, |registry| registry.fetch(id));
                 if let Answer::Away(reason) = &said {
                     tracing::warn!(id, reason, "the schema registry is away: waiting");
                 }
@@ -275,7 +299,13 @@ impl<S: Sink> ProjectorWatch<S> {
             metrics: self.metrics.clone(),
             ready: self.ready.clone(),
         };
-        Projector::new(self.settings.clone(), parts, self.runtime.clone(), self.stop.clone()).run(self.drain)
+        Projector::new(
+            self.settings.clone(),
+            parts,
+            self.runtime.clone(),
+            self.stop.clone(),
+        )
+        .run(self.drain)
     }
 }
 

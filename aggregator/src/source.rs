@@ -83,7 +83,10 @@ impl Source {
         Self {
             partition,
             rules,
-            known: Known { dedup: Dedup::new(dedup_memory_bytes, spill), types: Types::default() },
+            known: Known {
+                dedup: Dedup::new(dedup_memory_bytes, spill),
+                types: Types::default(),
+            },
             tail: chain.last,
             batch: Batch::new(chain.next, chain.ledger, chain.max_append_ms),
             in_flight: VecDeque::new(),
@@ -125,7 +128,10 @@ impl Source {
     /// Moves the oldest batch in flight to the outbox.
     fn confirm(&mut self) {
         if let Some(done) = self.in_flight.pop_front() {
-            self.outbox.push_back(Confirmed { to: done.to, misplaced: done.misplaced });
+            self.outbox.push_back(Confirmed {
+                to: done.to,
+                misplaced: done.misplaced,
+            });
             self.skip_empty();
         }
     }
@@ -151,11 +157,17 @@ impl Source {
     }
 
     /// Folds one record unless it was concluded before. `None`: it was.
-    pub fn fold(&mut self, record: &Record<'_>, decision: Decision<'_>) -> Result<Option<Outcome>, SpillError> {
+    pub fn fold(
+        &mut self,
+        record: &Record<'_>,
+        decision: Decision<'_>,
+    ) -> Result<Option<Outcome>, SpillError> {
         if record.offset < self.batch.to {
             return Ok(None);
         }
-        self.batch.fold(self.partition, record, decision, &mut self.known, &self.rules).map(Some)
+        self.batch
+            .fold(self.partition, record, decision, &mut self.known, &self.rules)
+            .map(Some)
     }
 
     /// The next offset to fold.
@@ -195,8 +207,19 @@ impl Source {
         };
         let parts = cut(id, self.tail, &batch.entries.encode(&head));
         self.tail = id;
-        self.in_flight.push_back(InFlight { id, to: batch.to, misplaced: batch.misplaced });
-        Some((PartCommit { partition: self.partition, next: batch.to, parts }, batch.dead_letters))
+        self.in_flight.push_back(InFlight {
+            id,
+            to: batch.to,
+            misplaced: batch.misplaced,
+        });
+        Some((
+            PartCommit {
+                partition: self.partition,
+                next: batch.to,
+                parts,
+            },
+            batch.dead_letters,
+        ))
     }
 
     /// Takes the broker's word for a batch: what the read-back rule forbids.
@@ -236,7 +259,11 @@ impl Source {
     }
 
     fn skip_empty(&mut self) {
-        while self.outbox.front().is_some_and(|batch| batch.misplaced.is_empty()) {
+        while self
+            .outbox
+            .front()
+            .is_some_and(|batch| batch.misplaced.is_empty())
+        {
             if let Some(done) = self.outbox.pop_front() {
                 self.rerouted_through = self.rerouted_through.max(done.to);
             }
@@ -251,13 +278,20 @@ impl Source {
 
     /// Puts records that a former owner rerouted in the outbox.
     pub fn resend(&mut self, misplaced: Vec<Misplaced>) {
-        self.outbox.push_back(Confirmed { to: self.chain.next, misplaced });
+        self.outbox.push_back(Confirmed {
+            to: self.chain.next,
+            misplaced,
+        });
         self.skip_empty();
     }
 
     /// Keys remembered, those of them on disk, and bytes of memory they take.
     pub fn dedup_size(&self) -> (u64, u64, usize) {
-        (self.known.dedup.len(), self.known.dedup.spilled(), self.known.dedup.memory_bytes())
+        (
+            self.known.dedup.len(),
+            self.known.dedup.spilled(),
+            self.known.dedup.memory_bytes(),
+        )
     }
 
     #[cfg(not(feature = "without-readback-rule"))]

@@ -35,7 +35,9 @@ impl Spill {
     /// Opens `folder`, empty. An old one is removed first.
     pub fn open(folder: &Path) -> Result<Self, SpillError> {
         match std::fs::remove_dir_all(folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(SpillError(error.into())),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(SpillError(error.into()));
+            }
             _ => {}
         }
         let database = Database::builder(folder)
@@ -44,14 +46,24 @@ impl Spill {
             .manual_journal_persist(true)
             .worker_threads(1)
             .open()?;
-        Ok(Self { database, named: Arc::default() })
+        Ok(Self {
+            database,
+            named: Arc::default(),
+        })
     }
 
     /// A new, empty space. It is removed when it is dropped.
     pub fn space(&self) -> Result<Space, SpillError> {
         let name = format!("s{}", self.named.fetch_add(1, Ordering::Relaxed));
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES).manual_journal_persist(true);
-        Ok(Space { keyspace: self.database.keyspace(&name, options)?, database: self.database.clone() })
+        let options = || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(MEMTABLE_BYTES)
+                .manual_journal_persist(true)
+        };
+        Ok(Space {
+            keyspace: self.database.keyspace(&name, options)?,
+            database: self.database.clone(),
+        })
     }
 }
 

@@ -8,10 +8,21 @@ use schemas::Offset;
 /// What happens next in the simulation.
 #[derive(Clone, Debug)]
 enum Act {
-    Fold { owner: usize, count: usize },
-    Send { owner: usize, fate: Sent },
-    Read { owner: usize, count: usize },
-    Crash { owner: usize },
+    Fold {
+        owner: usize,
+        count: usize,
+    },
+    Send {
+        owner: usize,
+        fate: Sent,
+    },
+    Read {
+        owner: usize,
+        count: usize,
+    },
+    Crash {
+        owner: usize,
+    },
     /// A transaction that was held back shows up now.
     Late,
 }
@@ -47,7 +58,9 @@ fn act() -> impl Strategy<Value = Act> {
 
 /// Cuts a record into several parts, as a large one is, so that it can be torn.
 fn split(parts: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-    let Some(whole) = parts.first() else { return Vec::new() };
+    let Some(whole) = parts.first() else {
+        return Vec::new();
+    };
     let part = schemas::commit::Part::decode(whole).unwrap();
     schemas::commit::cut_at(part.id, part.prev, part.chunk, 48)
 }
@@ -73,7 +86,10 @@ fn run(draws: &[Draw], acts: &[Act]) -> (Expected, usize) {
                     Sent::Committed => changelog.extend(parts.into_iter().map(Some)),
                     Sent::Aborted => changelog.extend(parts.into_iter().map(|_| None)),
                     Sent::Torn(holds) => changelog.extend(
-                        parts.into_iter().enumerate().map(|(index, part)| (holds >> (index % 8) & 1 == 1).then_some(part)),
+                        parts
+                            .into_iter()
+                            .enumerate()
+                            .map(|(index, part)| (holds >> (index % 8) & 1 == 1).then_some(part)),
                     ),
                 }
             }
@@ -100,10 +116,16 @@ fn conclusions(changelog: &[Option<Vec<u8>>]) -> Expected {
     let mut concluded = Expected::default();
     for (offset, bytes) in changelog.iter().enumerate() {
         let Some(bytes) = bytes else { continue };
-        let Step::Applied(_, record) = chain.offer(Offset(offset as u64), bytes).unwrap() else { continue };
+        let Step::Applied(_, record) = chain.offer(Offset(offset as u64), bytes).unwrap() else {
+            continue;
+        };
         for counted in record.counted() {
             let (_, event_type) = &record.types[counted.type_index as usize];
-            let key = (counted.user.to_owned(), event_type.clone(), counted.fresh.quarter.0);
+            let key = (
+                counted.user.to_owned(),
+                event_type.clone(),
+                counted.fresh.quarter.0,
+            );
             let cell = concluded.cells.entry(key).or_default();
             cell.0 += 1;
             cell.1 += counted.amount.map_or(0, |amount| i128::from(amount.millionths()));
@@ -127,7 +149,14 @@ proptest! {
 }
 
 fn some_draws(count: u8) -> Vec<Draw> {
-    let draw = |key| Draw { key, user: key % 2, kind: 0, hour: key, amount: Some(1), invalid: false };
+    let draw = |key| Draw {
+        key,
+        user: key % 2,
+        kind: 0,
+        hour: key,
+        amount: Some(1),
+        invalid: false,
+    };
     (0..count).map(draw).collect()
 }
 
@@ -137,8 +166,14 @@ fn of_two_owners_of_the_same_offsets_the_first_on_the_log_wins() {
     let acts = [
         Act::Fold { owner: 0, count: 10 },
         Act::Fold { owner: 1, count: 20 },
-        Act::Send { owner: 1, fate: Sent::Committed },
-        Act::Send { owner: 0, fate: Sent::Committed },
+        Act::Send {
+            owner: 1,
+            fate: Sent::Committed,
+        },
+        Act::Send {
+            owner: 0,
+            fate: Sent::Committed,
+        },
         Act::Read { owner: 0, count: 99 },
     ];
     let (concluded, lost) = run(&draws, &acts);
@@ -151,9 +186,15 @@ fn a_commit_that_was_torn_away_is_folded_again() {
     let draws = some_draws(40);
     let acts = [
         Act::Fold { owner: 0, count: 10 },
-        Act::Send { owner: 0, fate: Sent::Aborted },
+        Act::Send {
+            owner: 0,
+            fate: Sent::Aborted,
+        },
         Act::Fold { owner: 0, count: 10 },
-        Act::Send { owner: 0, fate: Sent::Committed },
+        Act::Send {
+            owner: 0,
+            fate: Sent::Committed,
+        },
         Act::Read { owner: 0, count: 99 },
     ];
     let (concluded, lost) = run(&draws, &acts);
@@ -167,9 +208,15 @@ fn half_a_commit_record_counts_nothing() {
     for holds in 0..=255 {
         let acts = [
             Act::Fold { owner: 0, count: 30 },
-            Act::Send { owner: 0, fate: Sent::Torn(holds) },
+            Act::Send {
+                owner: 0,
+                fate: Sent::Torn(holds),
+            },
             Act::Fold { owner: 0, count: 10 },
-            Act::Send { owner: 0, fate: Sent::Committed },
+            Act::Send {
+                owner: 0,
+                fate: Sent::Committed,
+            },
         ];
         assert_eq!(run(&draws, &acts).0, expected(&draws), "parts {holds:b}");
     }

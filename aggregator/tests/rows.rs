@@ -5,13 +5,19 @@ use aggregator::chain::{Chain, Step};
 use aggregator::rows::Rows;
 use aggregator::spill::Spill;
 use proptest::prelude::*;
-use schemas::row::{Row, RowKey, View};
-use schemas::partial::{DayPartial, UserPartial};
 use schemas::Offset;
+use schemas::partial::{DayPartial, UserPartial};
+use schemas::row::{Row, RowKey, View};
 use std::collections::BTreeMap;
 
 /// Applies a changelog; `flushes` says after which records the dirty rows are taken, as a store would get them.
-fn project(changelog: &[Vec<u8>], budget: usize, reflected: Offset, flushes: &[bool], spill: &Spill) -> BTreeMap<RowKey, Row> {
+fn project(
+    changelog: &[Vec<u8>],
+    budget: usize,
+    reflected: Offset,
+    flushes: &[bool],
+    spill: &Spill,
+) -> BTreeMap<RowKey, Row> {
     let mut chain = Chain::new(PARTITION, 1);
     let mut rows = Rows::new(PARTITION, budget, spill.clone());
     let projected = View::ALL.map(|view| (view, reflected)).into_iter().collect();
@@ -21,10 +27,20 @@ fn project(changelog: &[Vec<u8>], budget: usize, reflected: Offset, flushes: &[b
             rows.apply(&record, &projected).unwrap();
         }
         if flushes.get(offset).copied().unwrap_or(false) {
-            store.extend(rows.take_dirty().unwrap().into_iter().map(|row| (row.key.clone(), row)));
+            store.extend(
+                rows.take_dirty()
+                    .unwrap()
+                    .into_iter()
+                    .map(|row| (row.key.clone(), row)),
+            );
         }
     }
-    store.extend(rows.take_dirty().unwrap().into_iter().map(|row| (row.key.clone(), row)));
+    store.extend(
+        rows.take_dirty()
+            .unwrap()
+            .into_iter()
+            .map(|row| (row.key.clone(), row)),
+    );
     store
 }
 
@@ -70,7 +86,10 @@ fn check(rows: &BTreeMap<RowKey, Row>, expected: &crate::sim::Expected) {
         match key {
             RowKey::Day { day, event_type, .. } => {
                 for cell in DayPartial::decode(&row.value).unwrap().cells() {
-                    days.insert((event_type.clone(), day.quarter(cell.of_day).0), (cell.count, cell.sum.0));
+                    days.insert(
+                        (event_type.clone(), day.quarter(cell.of_day).0),
+                        (cell.count, cell.sum.0),
+                    );
                 }
             }
             RowKey::User { user, day, .. } => {

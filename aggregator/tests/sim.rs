@@ -29,8 +29,15 @@ pub struct Draw {
 }
 
 pub fn draw() -> impl Strategy<Value = Draw> {
-    (0..40_u8, 0..3_u8, 0..2_u8, 0..60_u8, proptest::option::of(any::<i8>()), proptest::bool::weighted(0.05)).prop_map(
-        |(key, user, kind, hour, amount, invalid)| Draw {
+    (
+        0..40_u8,
+        0..3_u8,
+        0..2_u8,
+        0..60_u8,
+        proptest::option::of(any::<i8>()),
+        proptest::bool::weighted(0.05),
+    )
+        .prop_map(|(key, user, kind, hour, amount, invalid)| Draw {
             key,
             // Most repeats of a key are duplicates, some are conflicts.
             user: if user == 2 { 2 } else { key % 2 },
@@ -38,8 +45,7 @@ pub fn draw() -> impl Strategy<Value = Draw> {
             hour: key + hour / 50,
             amount: if user == 2 { amount } else { Some(key as i8) },
             invalid,
-        },
-    )
+        })
 }
 
 impl Draw {
@@ -51,11 +57,17 @@ impl Draw {
         Event {
             tenant: "default".into(),
             idempotency_key: self.key().into(),
-            user_id: if self.invalid { "".into() } else { format!("user-{}", self.user).into() },
+            user_id: if self.invalid {
+                "".into()
+            } else {
+                format!("user-{}", self.user).into()
+            },
             event_type: format!("type-{}", self.kind).into(),
             occurred_at: Timestamp(1_700_000_000_000_000 + i64::from(self.hour) * HOUR_MICROS / 4),
             occurred_at_assigned: false,
-            amount: self.amount.map(|amount| Amount::from_millionths(i64::from(amount) * 10_000).unwrap()),
+            amount: self
+                .amount
+                .map(|amount| Amount::from_millionths(i64::from(amount) * 10_000).unwrap()),
             upload_id: None,
             row: None,
             metadata: Vec::new(),
@@ -76,7 +88,12 @@ pub fn spill() -> Spill {
 
 pub fn rules() -> Arc<Rules> {
     let hashing = Hashing::new(&Secret([3; 32]));
-    Arc::new(Rules { generation: 1, partitions: PARTITIONS, hashing, types_limit: 1000 })
+    Arc::new(Rules {
+        generation: 1,
+        partitions: PARTITIONS,
+        hashing,
+        types_limit: 1000,
+    })
 }
 
 /// The events as the log holds them, all in [`PARTITION`], wherever they belong.
@@ -120,7 +137,11 @@ pub fn expected(draws: &[Draw]) -> Expected {
                 Some(_) => Outcome::DeadLettered(Reason::KeyConflict),
                 None => {
                     let quarter = event.occurred_at.0 / 900_000_000;
-                    let key = (event.user_id.to_string(), event.event_type.to_string(), quarter as u32);
+                    let key = (
+                        event.user_id.to_string(),
+                        event.event_type.to_string(),
+                        quarter as u32,
+                    );
                     let cell = expected.cells.entry(key).or_default();
                     cell.0 += 1;
                     cell.1 += event.amount.map_or(0, |amount| i128::from(amount.millionths()));
@@ -159,13 +180,18 @@ impl Owner {
 
     pub fn restart(&mut self) {
         let lost = self.lost + 1;
-        *self = Self { lost, ..Self::new(&self.rules, &self.spill) };
+        *self = Self {
+            lost,
+            ..Self::new(&self.rules, &self.spill)
+        };
     }
 
     /// Reads at most `count` records of the changelog.
     pub fn read(&mut self, changelog: &[Option<Vec<u8>>], count: usize) {
         for _ in 0..count {
-            let Some(slot) = changelog.get(self.read) else { return };
+            let Some(slot) = changelog.get(self.read) else {
+                return;
+            };
             let offset = Offset(self.read as u64);
             self.read += 1;
             // A gap: an aborted record or a marker.
@@ -180,7 +206,11 @@ impl Owner {
     /// Folds at most `count` records from where it is.
     pub fn fold(&mut self, records: &RecordBatch, count: usize) {
         let next = self.source.next();
-        for record in records.iter().skip_while(|record| record.offset < next).take(count) {
+        for record in records
+            .iter()
+            .skip_while(|record| record.offset < next)
+            .take(count)
+        {
             let decision = decide(&record, PARTITION, PARTITIONS, &self.schemas);
             assert!(!matches!(decision, Decision::NeedsSchema(_)));
             self.source.fold(&record, decision).unwrap();
@@ -189,6 +219,9 @@ impl Owner {
 
     /// Closes its batch: the parts to send.
     pub fn close(&mut self) -> Vec<Vec<u8>> {
-        self.source.close(new_batch_id(), "sim").map(|(commit, _)| commit.parts).unwrap_or_default()
+        self.source
+            .close(new_batch_id(), "sim")
+            .map(|(commit, _)| commit.parts)
+            .unwrap_or_default()
     }
 }

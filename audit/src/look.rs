@@ -199,8 +199,13 @@ pub fn audit(
             return Err(CouldNotLook::NotQuiet(why));
         }
         tell(Step::Waiting { why });
-        runtime.block_on(tokio::time::sleep(PAUSE));
+        pause(runtime);
     }
+}
+
+fn pause(runtime: &Handle) {
+    // Made inside, since a sleep belongs to the runtime that makes it.
+    runtime.block_on(async { tokio::time::sleep(PAUSE).await });
 }
 
 fn read_progress(views: &Store, runtime: &Handle) -> Result<Rows, CouldNotLook> {
@@ -236,7 +241,7 @@ fn wait_for_end(
             return Err(CouldNotLook::NotQuiet(why));
         }
         tell(Step::Waiting { why });
-        world.runtime.block_on(tokio::time::sleep(PAUSE));
+        pause(world.runtime);
     }
 }
 

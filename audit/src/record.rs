@@ -8,6 +8,7 @@ use log::Record;
 use rustc_hash::FxHashMap;
 use schemas::avro::{self, Foreign};
 use schemas::{Event, Field, Partition, Reason, Timestamp, json, key, limits};
+use std::collections::hash_map::Entry;
 
 /// What one record is.
 #[derive(Debug)]
@@ -140,13 +141,14 @@ impl Reading<'_> {
 
     /// Another writer's schema; `None` where none of its records is an event.
     fn foreign(&mut self, id: u32) -> Result<Option<&Foreign>, CouldNotLook> {
-        let known = &mut self.foreigners.known;
-        if !known.contains_key(&id) {
-            let text = (self.registry)(id).map_err(CouldNotLook::Registry)?;
-            let text = text.ok_or(CouldNotLook::SchemaGone(id))?;
-            known.insert(id, Foreign::new(&text).ok());
+        match self.foreigners.known.entry(id) {
+            Entry::Occupied(known) => Ok(known.into_mut().as_ref()),
+            Entry::Vacant(place) => {
+                let text = (self.registry)(id).map_err(CouldNotLook::Registry)?;
+                let text = text.ok_or(CouldNotLook::SchemaGone(id))?;
+                Ok(place.insert(Foreign::new(&text).ok()).as_ref())
+            }
         }
-        Ok(known.get(&id).and_then(Option::as_ref))
     }
 }
 

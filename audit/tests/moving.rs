@@ -22,7 +22,7 @@ fn views_that_never_reach_the_chain_are_no_difference_but_no_answer() {
 fn a_chain_that_went_on_meanwhile_is_looked_at_again() {
     // Views of the whole chain beside a chain of which the rest is seen late: no difference may come of that.
     let mut made = world();
-    made.chain.hidden = Some((4, 9));
+    made.chain.hidden = Some((4, 4));
     let report = made
         .audit_with(&Settings {
             patience: Duration::from_secs(20),

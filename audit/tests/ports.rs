@@ -52,7 +52,8 @@ impl LogReader for Log {
     }
 }
 
-/// The changelog by partition. Records behind `hidden` of a partition show once it was read to there `looks` times.
+/// The changelog by partition. With `hidden` = (shown, looks), records behind the first `shown` of each partition are there only
+/// once its end was asked for `looks` times.
 #[derive(Clone, Debug, Default)]
 pub struct Changelog {
     pub records: Vec<Vec<Vec<u8>>>,

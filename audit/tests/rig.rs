@@ -269,7 +269,7 @@ impl Product {
             changelog: Offset(self.chain.len() as u64 * STRIDE),
             chain: self.last,
             max_append_ms: self.max_append_ms,
-            birth: Uuid::from_u128(5),
+            birth: Uuid::nil(),
             days: days.iter().min().copied().zip(days.iter().max().copied()),
             ledger: self.ledger,
         }
@@ -296,7 +296,8 @@ impl Made {
         let views = runtime.block_on(async {
             let views = Store::open(&folder.path().join("views"), 1).await.unwrap();
             views.upsert(self.rows).await.unwrap();
-            for ((view, partition), progress) in &self.progress {
+            for ((view, partition), progress) in &mut self.progress {
+                progress.birth = views.begin(*view, *partition).await.unwrap();
                 views.write_progress(*view, *partition, progress).await.unwrap();
             }
             views

@@ -69,7 +69,11 @@ impl Args {
             flag("http.admin_listen", &self.admin_listen),
             flag("data", &self.data),
         ];
-        flags.into_iter().flatten().chain(self.set.iter().cloned()).collect()
+        flags
+            .into_iter()
+            .flatten()
+            .chain(self.set.iter().cloned())
+            .collect()
     }
 }
 

@@ -57,7 +57,12 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<(Arc<EmbeddedLog>, Generat
 }
 
 /// A new generation with a fresh secret.
-pub(crate) fn new_generation(partitions: u32, topics: (Uuid, Uuid), user_buckets: u32, schema_id: u32) -> Generation {
+pub(crate) fn new_generation(
+    partitions: u32,
+    topics: (Uuid, Uuid),
+    user_buckets: u32,
+    schema_id: u32,
+) -> Generation {
     Generation {
         layout: 1,
         number: 1,
@@ -86,7 +91,10 @@ fn check(generation: &Generation, log: &EmbeddedLog) -> anyhow::Result<()> {
     let same = generation.partitions == log.partitions()
         && generation.events_id == log.events_id()
         && generation.changelog_id == log.changelog_id();
-    anyhow::ensure!(same, "the generation record is of another log: put back the folder it belongs to");
+    anyhow::ensure!(
+        same,
+        "the generation record is of another log: put back the folder it belongs to"
+    );
     anyhow::ensure!(
         generation.fold_version == FOLD_VERSION,
         "the folder was counted by fold version {}, this release has {FOLD_VERSION}: use the release it was made with, \

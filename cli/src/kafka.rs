@@ -23,7 +23,10 @@ pub(crate) const GENERATION: u32 = 1;
 /// How to reach Kafka.
 pub(crate) fn settings(config: &Config) -> anyhow::Result<Settings> {
     let kafka = &config.kafka;
-    anyhow::ensure!(kafka.is_configured(), "kafka.brokers is not set: the bootstrap servers, host:port");
+    anyhow::ensure!(
+        kafka.is_configured(),
+        "kafka.brokers is not set: the bootstrap servers, host:port"
+    );
     let prefix = &kafka.prefix;
     Ok(Settings {
         group: format!("{}.g{GENERATION}", kafka.group),
@@ -64,7 +67,9 @@ pub(crate) async fn generation(settings: &Settings, shutdown: &Shutdown) -> anyh
 
 fn look(settings: &Settings) -> Result<Option<Generation>, LogError> {
     let admin = Admin::new(settings)?;
-    let Some(generation) = admin.generation()? else { return Ok(None) };
+    let Some(generation) = admin.generation()? else {
+        return Ok(None);
+    };
     admin.check(&generation)?;
     Ok(Some(generation))
 }
@@ -77,9 +82,16 @@ async fn wait(shutdown: &Shutdown) -> anyhow::Result<()> {
 }
 
 /// How to reach the view store.
-pub(crate) fn store_config(config: &Config, generation: u32, user_buckets: u32) -> anyhow::Result<cassandra::Config> {
+pub(crate) fn store_config(
+    config: &Config,
+    generation: u32,
+    user_buckets: u32,
+) -> anyhow::Result<cassandra::Config> {
     let store = &config.store;
-    anyhow::ensure!(store.is_configured(), "store.nodes is not set: contact points of ScyllaDB or Cassandra, host:port");
+    anyhow::ensure!(
+        store.is_configured(),
+        "store.nodes is not set: contact points of ScyllaDB or Cassandra, host:port"
+    );
     let consistency = match store.consistency {
         Consistency::LocalQuorum => cassandra::Consistency::LocalQuorum,
         Consistency::Quorum => cassandra::Consistency::Quorum,
@@ -95,7 +107,11 @@ pub(crate) fn store_config(config: &Config, generation: u32, user_buckets: u32) 
 }
 
 /// Waits for the view store and looks whether it is what it should be.
-pub(crate) async fn open_store(config: &Config, generation: &Generation, shutdown: &Shutdown) -> anyhow::Result<views::Store> {
+pub(crate) async fn open_store(
+    config: &Config,
+    generation: &Generation,
+    shutdown: &Shutdown,
+) -> anyhow::Result<views::Store> {
     let settings = store_config(config, generation.number, generation.user_buckets)?;
     loop {
         let opened = match views::Store::connect(settings.clone()).await {
@@ -124,11 +140,15 @@ pub(crate) struct KafkaHandles {
 
 impl KafkaHandles {
     pub(crate) fn new(config: &Config, settings: Settings, generation: &Generation) -> anyhow::Result<Self> {
-        let own_schema = generation.schema_id.context("the generation record names no schema: run `tidemark migrate`")?;
+        let own_schema = generation
+            .schema_id
+            .context("the generation record names no schema: run `tidemark migrate`")?;
         let instance = config.kafka.instance_id.clone();
         // A transactional id must be stable for its slot: the instance id where there is one. Without one each start takes
         // a new id, and what a killed process left open is aborted by its time-out.
-        let lane_id = instance.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+        let lane_id = instance
+            .clone()
+            .unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         Ok(Self {
             appender: Arc::new(KafkaAppender::open(&settings)?),
             registry: registry::settings(&config.registry)?,
@@ -145,7 +165,10 @@ impl Handles for KafkaHandles {
     fn member(&self, lane: u32) -> Result<Box<dyn Lane>, LogError> {
         let settings = Settings {
             transactional_id: format!("{}.{}-{lane}", self.settings.group, self.lane_id),
-            instance_id: self.instance.as_ref().map(|instance| format!("{instance}-{lane}")),
+            instance_id: self
+                .instance
+                .as_ref()
+                .map(|instance| format!("{instance}-{lane}")),
             ..self.settings.clone()
         };
         Ok(Box::new(KafkaLane::open(&settings)?))
@@ -164,6 +187,10 @@ impl Handles for KafkaHandles {
     }
 
     fn registry(&self) -> Option<Box<dyn Registry>> {
-        Some(Box::new(Remote::new(self.registry.clone(), self.own_schema, self.runtime.clone())))
+        Some(Box::new(Remote::new(
+            self.registry.clone(),
+            self.own_schema,
+            self.runtime.clone(),
+        )))
     }
 }

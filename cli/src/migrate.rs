@@ -23,19 +23,33 @@ pub(crate) fn run(runtime: &tokio::runtime::Runtime, config: &Config) -> anyhow:
             None => {
                 let id = |name: &str| {
                     let topic = found.iter().find(|topic| topic.name == name);
-                    topic.map(|topic| topic.id).ok_or_else(|| anyhow::anyhow!("the broker says no id for topic {name}"))
+                    topic
+                        .map(|topic| topic.id)
+                        .ok_or_else(|| anyhow::anyhow!("the broker says no id for topic {name}"))
                 };
                 let topics = (id(&settings.events)?, id(&settings.changelog)?);
-                let made = embedded::new_generation(config.kafka.partitions, topics, config.query.user_buckets, schema_id);
+                let made = embedded::new_generation(
+                    config.kafka.partitions,
+                    topics,
+                    config.query.user_buckets,
+                    schema_id,
+                );
                 admin.write_generation(&made)?;
                 // Of two that write at once the later one on the log holds, for both.
                 admin.generation()?.unwrap_or(made)
             }
         };
         admin.check(&generation)?;
-        let store = views::cassandra::Config { user_buckets: generation.user_buckets, ..store };
+        let store = views::cassandra::Config {
+            user_buckets: generation.user_buckets,
+            ..store
+        };
         views::cassandra::migrate(&store).await?;
-        tracing::info!(generation = generation.number, partitions = generation.partitions, "ready");
+        tracing::info!(
+            generation = generation.number,
+            partitions = generation.partitions,
+            "ready"
+        );
         Ok(exit::OK)
     })
 }

@@ -13,17 +13,24 @@ const SUBJECT: &str = "events-value";
 
 /// The registry of the settings; an error if none is configured.
 pub(crate) fn settings(registry: &config::Registry) -> anyhow::Result<SrSettings> {
-    let url = registry.url.clone().context("registry.url is not set: the address of the schema registry")?;
+    let url = registry
+        .url
+        .clone()
+        .context("registry.url is not set: the address of the schema registry")?;
     let mut builder = SrSettings::new_builder(url);
     builder.set_timeout(Duration::from_millis(registry.timeout_ms));
-    builder.build().map_err(|error| anyhow::anyhow!("registry.url: {error}"))
+    builder
+        .build()
+        .map_err(|error| anyhow::anyhow!("registry.url: {error}"))
 }
 
 /// Registers our schema; the id that the registry has for it.
 pub(crate) async fn register(registry: &SrSettings) -> anyhow::Result<u32> {
     let schema = SuppliedSchema::new(None, SchemaType::Avro, schemas::avro::SCHEMA.to_owned());
     let registered = post_schema(registry, SUBJECT.to_owned(), schema).await;
-    Ok(registered.map_err(|error| anyhow::anyhow!("the registry did not take the schema of events: {error}"))?.id)
+    Ok(registered
+        .map_err(|error| anyhow::anyhow!("the registry did not take the schema of events: {error}"))?
+        .id)
 }
 
 /// A registry asked from a thread of its own.
@@ -36,7 +43,11 @@ pub(crate) struct Remote {
 impl Remote {
     /// `own` is the id of our schema: it tells a registry that lost an id from one that lost everything.
     pub(crate) fn new(settings: SrSettings, own: u32, runtime: tokio::runtime::Handle) -> Self {
-        Self { settings, own, runtime }
+        Self {
+            settings,
+            own,
+            runtime,
+        }
     }
 
     async fn ask(&self, id: u32) -> Answer {

@@ -9,9 +9,9 @@ use aggregator::{lane, projector};
 use axum::Router;
 use ingest::{Ingest, Target};
 use log::kafka::{KafkaAppender, KafkaReader};
+use query_api::{LogEnds, LogLetters, ProgressWatch, QueryApi};
 use schemas::generation::Generation;
 use schemas::key::Hashing;
-use query_api::{LogEnds, LogLetters, ProgressWatch, QueryApi};
 use service::config::Config;
 use service::exit;
 use service::shutdown::Shutdown;
@@ -24,14 +24,22 @@ use tokio::runtime::Runtime;
 const DIRTY_ROWS: usize = 200_000;
 
 /// `tidemark run`: everything in one process.
-pub(crate) fn run(runtime: &Runtime, config: &Config, file: Option<&Path>, shutdown: &Shutdown) -> anyhow::Result<u8> {
+pub(crate) fn run(
+    runtime: &Runtime,
+    config: &Config,
+    file: Option<&Path>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<u8> {
     runtime.block_on(async {
         let world = World::new(config, shutdown)?;
         let listener = world.listen().await?;
         let admin = world.open_admin().await?;
         let (log, generation) = embedded::open(config)?;
         let store = embedded::open_store(config, &generation).await?;
-        let handles = Arc::new(embedded::EmbeddedHandles { log: log.clone(), lanes: config.aggregator.lanes });
+        let handles = Arc::new(embedded::EmbeddedHandles {
+            log: log.clone(),
+            lanes: config.aggregator.lanes,
+        });
         let running = start(&world, &generation, handles, Some(store.clone()), "run")?;
         let target = Target {
             appender: log.appender(),
@@ -56,10 +64,11 @@ pub(crate) fn run(runtime: &Runtime, config: &Config, file: Option<&Path>, shutd
             }
             loaded
         });
+        let finished = finish(&world, Some(running), admin).await;
+        // Last: until here the lanes still commit.
         log.close();
-        finish(&world, Some(running), admin).await?;
         served.and(loaded)?;
-        Ok(exit::OK)
+        finished
     })
 }
 
@@ -71,7 +80,9 @@ pub(crate) fn ingest(runtime: &Runtime, config: &Config, shutdown: &Shutdown) ->
         let admin = world.open_admin().await?;
         let settings = kafka::settings(config)?;
         let generation = kafka::generation(&settings, shutdown).await?;
-        let schema_id = generation.schema_id.ok_or_else(|| anyhow::anyhow!("the generation record names no schema"))?;
+        let schema_id = generation
+            .schema_id
+            .ok_or_else(|| anyhow::anyhow!("the generation record names no schema"))?;
         let target = Target {
             appender: Arc::new(KafkaAppender::open(&settings)?),
             partitions: generation.partitions,
@@ -100,7 +111,11 @@ pub(crate) fn aggregate(
             true => None,
             false => Some(kafka::open_store(config, &generation, shutdown).await?),
         };
-        let name = config.kafka.instance_id.clone().unwrap_or_else(|| format!("pid-{}", std::process::id()));
+        let name = config
+            .kafka
+            .instance_id
+            .clone()
+            .unwrap_or_else(|| format!("pid-{}", std::process::id()));
         let handles = Arc::new(kafka::KafkaHandles::new(config, settings, &generation)?);
         let running = start(&world, &generation, handles, store, &name)?;
         shutdown.begun().await;
@@ -117,7 +132,8 @@ pub(crate) fn query(runtime: &Runtime, config: &Config, shutdown: &Shutdown) -> 
         let settings = kafka::settings(config)?;
         let generation = kafka::generation(&settings, shutdown).await?;
         let store = kafka::open_store(config, &generation, shutdown).await?;
-        let router = query_router(&world, store, &generation, &Source::Kafka(settings))?;
+        let queries = query_router(&world, store, &generation, &Source::Kafka(settings))?;
+        let router = queries.merge(query_api::health_router());
         world.serve(listener, router).await?;
         finish(&world, None, admin).await
     })
@@ -146,7 +162,8 @@ impl Source {
 
 fn ingest_router(world: &World<'_>, target: Target) -> anyhow::Result<Router> {
     let metrics = ingest::Metrics::new(&world.metrics)?;
-    Ok(ingest::router(Ingest::new(target, ingest::Limits::from(&world.config.http), metrics, now)))
+    let ingest = Ingest::new(target, ingest::Limits::from(&world.config.http), metrics, now);
+    Ok(ingest::router(ingest).merge(ingest::health(world.readiness.clone())))
 }
 
 fn query_router(
@@ -218,7 +235,12 @@ fn start(
         projector_metrics: projector::Metrics::new(&world.metrics, generation.partitions)?,
     };
     let runtime = tokio::runtime::Handle::current();
-    Ok(aggregator.start(&embedded::spill_folder(world.config), &world.readiness, &runtime, &world.shutdown)?)
+    Ok(aggregator.start(
+        &embedded::spill_folder(world.config),
+        &world.readiness,
+        &runtime,
+        &world.shutdown,
+    )?)
 }
 
 /// Stops what runs, and says how it went.

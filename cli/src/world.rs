@@ -32,16 +32,26 @@ impl<'a> World<'a> {
     /// Opens the admin port; it stays until the drain is over, so that readiness is seen to fall first.
     pub(crate) async fn open_admin(&self) -> anyhow::Result<tokio::task::JoinHandle<std::io::Result<()>>> {
         let address = self.config.http.admin_listen;
-        let listener = TcpListener::bind(address).await.with_context(|| format!("admin port {address}"))?;
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("admin port {address}"))?;
         tracing::info!(address = %listener.local_addr()?, "admin port: /live, /ready, /metrics");
-        let (readiness, metrics, stop) = (self.readiness.clone(), self.metrics.clone(), self.admin_shutdown.clone());
-        Ok(tokio::spawn(service::admin::serve(listener, readiness, metrics, stop)))
+        let (readiness, metrics, stop) = (
+            self.readiness.clone(),
+            self.metrics.clone(),
+            self.admin_shutdown.clone(),
+        );
+        Ok(tokio::spawn(service::admin::serve(
+            listener, readiness, metrics, stop,
+        )))
     }
 
     /// Opens the public port.
     pub(crate) async fn listen(&self) -> anyhow::Result<TcpListener> {
         let address = self.config.http.listen;
-        TcpListener::bind(address).await.with_context(|| format!("port {address}"))
+        TcpListener::bind(address)
+            .await
+            .with_context(|| format!("port {address}"))
     }
 
     /// Serves until asked to stop, then until the requests under way are answered or the deadline passed.
@@ -49,7 +59,14 @@ impl<'a> World<'a> {
         let address = listener.local_addr()?;
         tracing::info!(%address, "serving; without API keys only this machine is answered");
         let metrics = service::http::Metrics::new(&self.metrics)?;
-        service::http::serve(listener, router, &self.config.http, metrics, self.shutdown.clone()).await?;
+        service::http::serve(
+            listener,
+            router,
+            &self.config.http,
+            metrics,
+            self.shutdown.clone(),
+        )
+        .await?;
         Ok(())
     }
 
@@ -61,6 +78,8 @@ impl<'a> World<'a> {
 
 /// The present time: the one clock of the program's services.
 pub(crate) fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }

@@ -10,4 +10,17 @@
     )
 )]
 
+/// A proxy that knows Kafka's frames.
 pub mod proxy;
+/// Requests over HTTP.
+pub mod client;
+/// One process of the program under test.
+pub mod process;
+/// Where processes run: folders, ports, names.
+pub mod world;
+/// A sender that knows what must be counted.
+pub mod paced;
+/// What must be counted, and whether it was.
+pub mod model;
+/// Statements to the view store.
+pub mod cql;

@@ -122,7 +122,7 @@ impl Appends {
                 result: Err(AppendError::Unavailable(_)),
                 ..
             })
-            | Err(_) => self.accepted += events,
+            | Err(_) => self.unknown += events,
         }
     }
 }

@@ -18,7 +18,10 @@ pub struct Chunk {
 impl Chunk {
     /// An empty chunk for a partition.
     pub fn new(partition: Partition) -> Self {
-        Self { partition, ..Self::default() }
+        Self {
+            partition,
+            ..Self::default()
+        }
     }
 
     /// Adds a record; `value` writes its bytes to the end of the arena.
@@ -62,14 +65,23 @@ impl Chunk {
     /// The records' keys and values, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
         let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
-        starts.zip(&self.ends).map(|(start, (key_end, end))| {
-            (slice(&self.bytes, start..*key_end), slice(&self.bytes, *key_end..*end))
-        }).collect::<Vec<_>>().into_iter()
+        starts
+            .zip(&self.ends)
+            .map(|(start, (key_end, end))| {
+                (
+                    slice(&self.bytes, start..*key_end),
+                    slice(&self.bytes, *key_end..*end),
+                )
+            })
+            .collect::<Vec<_>>()
+            .into_iter()
     }
 }
 
 fn slice(bytes: &[u8], range: Range<u32>) -> &[u8] {
-    bytes.get(range.start as usize..range.end as usize).unwrap_or_default()
+    bytes
+        .get(range.start as usize..range.end as usize)
+        .unwrap_or_default()
 }
 
 /// One record as the log holds it.
@@ -142,7 +154,11 @@ struct Meta {
 impl RecordBatch {
     /// An empty batch of a partition.
     pub fn new(partition: Partition) -> Self {
-        Self { partition, leader_epoch: -1, ..Self::default() }
+        Self {
+            partition,
+            leader_epoch: -1,
+            ..Self::default()
+        }
     }
 
     /// Adds a record.

@@ -167,5 +167,11 @@ pub trait LogReader: Send {
 
     /// Records of a partition from `next` on, at most about `max_bytes` of them, at least one if there is one before `end`;
     /// an empty batch means that nothing is left before `end`.
-    fn read(&mut self, partition: Partition, next: Offset, end: Offset, max_bytes: usize) -> Result<RecordBatch, LogError>;
+    fn read(
+        &mut self,
+        partition: Partition,
+        next: Offset,
+        end: Offset,
+        max_bytes: usize,
+    ) -> Result<RecordBatch, LogError>;
 }

@@ -25,8 +25,14 @@ impl Lane {
             let (records, bytes) = held.source.open();
             records >= self.settings.batch_records || bytes >= BATCH_BYTES
         });
-        let aged = self.opened.is_some_and(|opened| opened.elapsed() >= self.interval());
-        (full || aged) && !self.held.values().any(|held| held.source.in_flight() >= self.settings.pipeline)
+        let aged = self
+            .opened
+            .is_some_and(|opened| opened.elapsed() >= self.interval());
+        (full || aged)
+            && !self
+                .held
+                .values()
+                .any(|held| held.source.in_flight() >= self.settings.pipeline)
     }
 
     /// Whether nothing more may be folded until something is read back.
@@ -56,7 +62,9 @@ impl Lane {
         }
         let started = Instant::now();
         let result = self.parts.member.commit(&transaction);
-        self.tools.metrics.committed(&transaction, started.elapsed(), result.is_ok());
+        self.tools
+            .metrics
+            .committed(&transaction, started.elapsed(), result.is_ok());
         match result {
             Ok(()) => {
                 #[cfg(feature = "without-readback-rule")]
@@ -66,8 +74,16 @@ impl Lane {
                 self.ask_lag()
             }
             Err(CommitError::Aborted(reason)) => {
-                tracing::warn!(lane = self.settings.name, reason, "a transaction was not committed: reading the chain again");
-                let partitions: Vec<Partition> = transaction.commits.iter().map(|commit| commit.partition).collect();
+                tracing::warn!(
+                    lane = self.settings.name,
+                    reason,
+                    "a transaction was not committed: reading the chain again"
+                );
+                let partitions: Vec<Partition> = transaction
+                    .commits
+                    .iter()
+                    .map(|commit| commit.partition)
+                    .collect();
                 self.begin_again(&partitions)
             }
             Err(CommitError::Fatal(reason)) => Err(Ended::Again(reason)),

@@ -28,7 +28,12 @@ pub struct Metrics {
 impl Metrics {
     /// Makes the metrics for `partitions` source partitions.
     pub fn new(registry: &Registry, partitions: u32) -> Result<Self, Error> {
-        let partition = || Label::new("partition", (0..partitions).map(|partition| partition.to_string()));
+        let partition = || {
+            Label::new(
+                "partition",
+                (0..partitions).map(|partition| partition.to_string()),
+            )
+        };
         let outcome = || {
             let words = ["counted", "duplicate", "rerouted"].into_iter();
             Label::new("outcome", words.chain(Reason::ALL.map(Reason::word)))
@@ -37,26 +42,51 @@ impl Metrics {
         let counters = |name: &str, help: &str| registry.counters(name, help, &[partition()]);
         let gauges = |name: &str, help: &str| registry.gauges(name, help, &[partition()]);
         Ok(Self {
-            polled: counters("tidemark_lane_polled_records_total", "Records polled from events.")?,
+            polled: counters(
+                "tidemark_lane_polled_records_total",
+                "Records polled from events.",
+            )?,
             outcomes: registry.counters(
                 "tidemark_lane_outcomes_records_total",
                 "Records folded, by outcome; dead letters by reason.",
                 &[partition(), outcome()],
             )?,
-            lag: gauges("tidemark_lane_lag_records", "Records between the lane and the end of events.")?,
+            lag: gauges(
+                "tidemark_lane_lag_records",
+                "Records between the lane and the end of events.",
+            )?,
             keys: gauges("tidemark_lane_dedup_keys", "Idempotency keys remembered.")?,
-            spilled: gauges("tidemark_lane_dedup_spilled_keys", "Idempotency keys remembered on disk only.")?,
+            spilled: gauges(
+                "tidemark_lane_dedup_spilled_keys",
+                "Idempotency keys remembered on disk only.",
+            )?,
             dedup_bytes: gauges("tidemark_lane_dedup_memory_bytes", "Memory of the dedup index.")?,
-            read_back: counters("tidemark_lane_read_back_batches_total", "Batches read back from the chain.")?,
-            superseded: counters("tidemark_lane_superseded_batches_total", "Commit records found off the chain.")?,
-            restarts: counters("tidemark_lane_restores_total", "Times that a partition was read from the chain again.")?,
-            copies: counters("tidemark_lane_copied_records_total", "Copies of misplaced records written.")?,
+            read_back: counters(
+                "tidemark_lane_read_back_batches_total",
+                "Batches read back from the chain.",
+            )?,
+            superseded: counters(
+                "tidemark_lane_superseded_batches_total",
+                "Commit records found off the chain.",
+            )?,
+            restarts: counters(
+                "tidemark_lane_restores_total",
+                "Times that a partition was read from the chain again.",
+            )?,
+            copies: counters(
+                "tidemark_lane_copied_records_total",
+                "Copies of misplaced records written.",
+            )?,
             commits: registry.counters(
                 "tidemark_lane_commits_total",
                 "Transactions sent, by the broker's word.",
                 &[result(["committed", "refused"])],
             )?,
-            commit_seconds: registry.histogram("tidemark_lane_commit_seconds", "Time of a transaction.", &SECONDS)?,
+            commit_seconds: registry.histogram(
+                "tidemark_lane_commit_seconds",
+                "Time of a transaction.",
+                &SECONDS,
+            )?,
             commit_records: registry.histogram(
                 "tidemark_lane_commit_records",
                 "Commit records of a transaction.",
@@ -67,7 +97,10 @@ impl Metrics {
                 "Answers of the registry to a schema id.",
                 &[result(["answered", "away"])],
             )?,
-            waiting: registry.gauge("tidemark_lane_waiting_partitions", "Partitions that wait for the registry.")?,
+            waiting: registry.gauge(
+                "tidemark_lane_waiting_partitions",
+                "Partitions that wait for the registry.",
+            )?,
         })
     }
 
@@ -84,19 +117,30 @@ impl Metrics {
         count("duplicate", after.duplicate - before.duplicate);
         count("rerouted", after.rerouted - before.rerouted);
         for reason in Reason::ALL {
-            count(reason.word(), after.dead_lettered_for(reason) - before.dead_lettered_for(reason));
+            count(
+                reason.word(),
+                after.dead_lettered_for(reason) - before.dead_lettered_for(reason),
+            );
         }
     }
 
     pub(super) fn lag(&self, partition: Partition, records: u64) {
-        self.lag.get(&[&partition.to_string()]).set(i64::try_from(records).unwrap_or(i64::MAX));
+        self.lag
+            .get(&[&partition.to_string()])
+            .set(i64::try_from(records).unwrap_or(i64::MAX));
     }
 
     pub(super) fn dedup(&self, partition: Partition, keys: u64, spilled: u64, bytes: usize) {
         let partition = partition.to_string();
-        self.keys.get(&[&partition]).set(i64::try_from(keys).unwrap_or(i64::MAX));
-        self.spilled.get(&[&partition]).set(i64::try_from(spilled).unwrap_or(i64::MAX));
-        self.dedup_bytes.get(&[&partition]).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.keys
+            .get(&[&partition])
+            .set(i64::try_from(keys).unwrap_or(i64::MAX));
+        self.spilled
+            .get(&[&partition])
+            .set(i64::try_from(spilled).unwrap_or(i64::MAX));
+        self.dedup_bytes
+            .get(&[&partition])
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     pub(super) fn read_back(&self, partition: Partition) {
@@ -116,13 +160,17 @@ impl Metrics {
     }
 
     pub(super) fn committed(&self, transaction: &Transaction, took: Duration, ok: bool) {
-        self.commits.get(&[if ok { "committed" } else { "refused" }]).inc();
+        self.commits
+            .get(&[if ok { "committed" } else { "refused" }])
+            .inc();
         self.commit_seconds.observe(took.as_secs_f64());
         self.commit_records.observe(transaction.commits.len() as f64);
     }
 
     pub(super) fn registry(&self, answered: bool) {
-        self.registry.get(&[if answered { "answered" } else { "away" }]).inc();
+        self.registry
+            .get(&[if answered { "answered" } else { "away" }])
+            .inc();
     }
 
     pub(super) fn waiting_for_schema(&self, count: usize) {

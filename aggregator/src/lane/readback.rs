@@ -24,8 +24,14 @@ impl Lane {
         let mut lost = Vec::new();
         for event in &events {
             match event {
-                ChainEvent::Part { partition, offset, bytes } => {
-                    let Some(held) = self.held.get_mut(partition) else { continue };
+                ChainEvent::Part {
+                    partition,
+                    offset,
+                    bytes,
+                } => {
+                    let Some(held) = self.held.get_mut(partition) else {
+                        continue;
+                    };
                     if lost.contains(partition) || *offset < held.source.chain.changelog {
                         continue;
                     }
@@ -35,7 +41,9 @@ impl Lane {
                         ReadBack::Done(_) => self.tools.metrics.read_back(*partition),
                         ReadBack::Followed | ReadBack::Nothing => {}
                     }
-                    self.tools.metrics.superseded(*partition, held.source.chain.superseded - superseded);
+                    self.tools
+                        .metrics
+                        .superseded(*partition, held.source.chain.superseded - superseded);
                 }
                 ChainEvent::Reached(place) => {
                     if let Some(held) = self.held.get_mut(&place.partition) {
@@ -61,12 +69,20 @@ impl Lane {
             };
             let waiting = match held.waiting.take() {
                 Some(waiting) if waiting.id == id => waiting,
-                _ => Waiting { id, since: Instant::now(), mark: None },
+                _ => Waiting {
+                    id,
+                    since: Instant::now(),
+                    mark: None,
+                },
             };
             let waiting = held.waiting.insert(waiting);
             match waiting.mark {
-                None if waiting.since.elapsed() >= DOUBT => waiting.mark = self.parts.chain.mark(*partition).ok(),
-                Some(mark) if held.source.chain.changelog >= mark && !lost.contains(partition) => lost.push(*partition),
+                None if waiting.since.elapsed() >= DOUBT => {
+                    waiting.mark = self.parts.chain.mark(*partition).ok()
+                }
+                Some(mark) if held.source.chain.changelog >= mark && !lost.contains(partition) => {
+                    lost.push(*partition)
+                }
                 _ => {}
             }
         }
@@ -96,7 +112,9 @@ impl Lane {
     pub(super) fn start_restored(&mut self) -> Result<(), Ended> {
         let mut restored = Vec::new();
         for (partition, held) in &mut self.held {
-            let Phase::Restoring { mark } = &mut held.phase else { continue };
+            let Phase::Restoring { mark } = &mut held.phase else {
+                continue;
+            };
             if mark.is_none() {
                 // A mark that cannot be had now is asked for in the next turn.
                 *mark = self.parts.chain.mark(*partition).ok();
@@ -117,11 +135,15 @@ impl Lane {
             Err(LogError::Away(_)) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        let Some(held) = self.held.get_mut(&partition) else { return Ok(()) };
+        let Some(held) = self.held.get_mut(&partition) else {
+            return Ok(());
+        };
         check_range(partition, held.source.next(), first, end)?;
         let unsent = held.source.take_unsent();
         self.resend(partition, &unsent)?;
-        let Some(held) = self.held.get_mut(&partition) else { return Ok(()) };
+        let Some(held) = self.held.get_mut(&partition) else {
+            return Ok(());
+        };
         held.phase = Phase::Running;
         held.lag = end.0.saturating_sub(held.source.next().0);
         let (keys, spilled, bytes) = held.source.dedup_size();

@@ -25,11 +25,20 @@ impl Lane {
                 continue;
             }
             held.reroute_after = None;
-            let Some(due) = held.source.to_reroute() else { continue };
-            let appends: Vec<_> =
-                due.misplaced.iter().map(|record| self.parts.appender.append(copy(*partition, record))).collect();
+            let Some(due) = held.source.to_reroute() else {
+                continue;
+            };
+            let appends: Vec<_> = due
+                .misplaced
+                .iter()
+                .map(|record| self.parts.appender.append(copy(*partition, record)))
+                .collect();
             let count = appends.len();
-            match self.tools.runtime.block_on(futures::future::try_join_all(appends)) {
+            match self
+                .tools
+                .runtime
+                .block_on(futures::future::try_join_all(appends))
+            {
                 Ok(_) => {
                     self.tools.metrics.copied(*partition, count);
                     held.source.rerouted();
@@ -45,8 +54,14 @@ impl Lane {
     }
 
     /// Puts the records in the outbox that a former owner rerouted and may not have copied.
-    pub(super) fn resend(&mut self, partition: Partition, unsent: &[(Offset, Partition)]) -> Result<(), Ended> {
-        let (Some((first, _)), Some((last, _))) = (unsent.first(), unsent.last()) else { return Ok(()) };
+    pub(super) fn resend(
+        &mut self,
+        partition: Partition,
+        unsent: &[(Offset, Partition)],
+    ) -> Result<(), Ended> {
+        let (Some((first, _)), Some((last, _))) = (unsent.first(), unsent.last()) else {
+            return Ok(());
+        };
         let (mut next, end) = (*first, last.next());
         let mut found = Vec::new();
         let mut wanted = unsent.iter().peekable();
@@ -83,7 +98,9 @@ impl Lane {
             self.tools.metrics.registry(known);
         }
         for (partition, held) in &mut self.held {
-            let Phase::NeedsSchema { id, asked } = &mut held.phase else { continue };
+            let Phase::NeedsSchema { id, asked } = &mut held.phase else {
+                continue;
+            };
             if self.schemas.foreign(*id).is_some() {
                 held.phase = Phase::Running;
                 self.parts.member.seek(*partition, held.source.next())?;
@@ -93,7 +110,11 @@ impl Lane {
                 let _ = self.parts.questions.try_send(*id);
             }
         }
-        let waiting = self.held.values().filter(|held| matches!(held.phase, Phase::NeedsSchema { .. })).count();
+        let waiting = self
+            .held
+            .values()
+            .filter(|held| matches!(held.phase, Phase::NeedsSchema { .. }))
+            .count();
         self.tools.metrics.waiting_for_schema(waiting);
         Ok(())
     }
@@ -103,7 +124,11 @@ impl Lane {
 fn copy(from: Partition, record: &Misplaced) -> Chunk {
     let mut chunk = Chunk::new(record.to);
     chunk.push(&record.key, &record.value);
-    let origin = Origin { partition: from, offset: record.offset, append_ms: record.append_ms };
+    let origin = Origin {
+        partition: from,
+        offset: record.offset,
+        append_ms: record.append_ms,
+    };
     chunk.set_headers(vec![(ORIGIN_HEADER.to_owned(), origin.encode())]);
     chunk
 }

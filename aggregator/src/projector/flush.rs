@@ -2,9 +2,9 @@
 
 use super::projection::Projected;
 use super::sink::Sink;
+use prometheus::{Histogram, IntCounter, IntGauge};
 use schemas::row::{Progress, Row, View};
 use schemas::{Offset, Partition};
-use prometheus::{Histogram, IntCounter, IntGauge};
 use service::metrics::{Error as MetricsError, Family, Label, Registry, SECONDS};
 use service::readiness::Condition;
 use std::collections::BTreeMap;
@@ -59,7 +59,9 @@ impl Flush {
         stop: &CancellationToken,
     ) -> Self {
         let (ready, metrics, stop) = (ready.clone(), metrics.clone(), stop.clone());
-        Self { task: runtime.spawn(async move { run(&sink, work, &ready, &metrics, &stop).await }) }
+        Self {
+            task: runtime.spawn(async move { run(&sink, work, &ready, &metrics, &stop).await }),
+        }
     }
 
     /// Waits for the end of the flush, at most `timeout`.
@@ -80,7 +82,11 @@ impl Flush {
         if !self.task.is_finished() {
             return None;
         }
-        Some(runtime.block_on(&mut self.task).unwrap_or_else(|error| Flushed::Wrong(error.to_string())))
+        Some(
+            runtime
+                .block_on(&mut self.task)
+                .unwrap_or_else(|error| Flushed::Wrong(error.to_string())),
+        )
     }
 }
 
@@ -93,15 +99,25 @@ pub(super) async fn begin<S: Sink>(
 ) -> Option<Projected> {
     let mut projected = Projected::new();
     for view in View::ALL {
-        let birth = until_done(ready, stop, || sink.begin(view, partition)).await?.ok()?;
+        let birth = until_done(ready, stop, || sink.begin(view, partition))
+            .await?
+            .ok()?;
         let progress = until_done(ready, stop, || sink.progress(view)).await?.ok()?;
-        let next = progress.get(&partition).map_or(Offset(0), |progress| progress.next);
+        let next = progress
+            .get(&partition)
+            .map_or(Offset(0), |progress| progress.next);
         projected.insert(view, (birth, next));
     }
     Some(projected)
 }
 
-async fn run<S: Sink>(sink: &S, work: Work, ready: &Condition, metrics: &Metrics, stop: &CancellationToken) -> Flushed {
+async fn run<S: Sink>(
+    sink: &S,
+    work: Work,
+    ready: &Condition,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) -> Flushed {
     let started = Instant::now();
     if work.check {
         match until_done(ready, stop, || emptied(sink, &work)).await {
@@ -214,13 +230,28 @@ pub struct Metrics {
 impl Metrics {
     /// Makes the metrics for `partitions` source partitions.
     pub fn new(registry: &Registry, partitions: u32) -> Result<Self, MetricsError> {
-        let partition = || [Label::new("partition", (0..partitions).map(|partition| partition.to_string()))];
+        let partition = || {
+            [Label::new(
+                "partition",
+                (0..partitions).map(|partition| partition.to_string()),
+            )]
+        };
         Ok(Self {
-            rows: registry.counter("tidemark_projector_written_rows_total", "Rows written to the view store.")?,
+            rows: registry.counter(
+                "tidemark_projector_written_rows_total",
+                "Rows written to the view store.",
+            )?,
             dirty: registry.gauge("tidemark_projector_dirty_rows", "Rows of the last flush.")?,
             seconds: registry.histogram("tidemark_projector_flush_seconds", "Time of a flush.", &SECONDS)?,
-            emptied: registry.counter("tidemark_projector_emptied_total", "Tables found emptied and projected again.")?,
-            next: registry.gauges("tidemark_projector_projected_offset", "Next offset that the views reflect.", &partition())?,
+            emptied: registry.counter(
+                "tidemark_projector_emptied_total",
+                "Tables found emptied and projected again.",
+            )?,
+            next: registry.gauges(
+                "tidemark_projector_projected_offset",
+                "Next offset that the views reflect.",
+                &partition(),
+            )?,
             behind: registry.gauges(
                 "tidemark_projector_behind_records",
                 "Records on the chain that the views do not reflect.",
@@ -244,7 +275,11 @@ impl Metrics {
 
     pub(super) fn projected(&self, partition: Partition, next: Offset, read: Offset) {
         let partition = partition.to_string();
-        self.next.get(&[&partition]).set(i64::try_from(next.0).unwrap_or(i64::MAX));
-        self.behind.get(&[&partition]).set(i64::try_from(read.0.saturating_sub(next.0)).unwrap_or(i64::MAX));
+        self.next
+            .get(&[&partition])
+            .set(i64::try_from(next.0).unwrap_or(i64::MAX));
+        self.behind
+            .get(&[&partition])
+            .set(i64::try_from(read.0.saturating_sub(next.0)).unwrap_or(i64::MAX));
     }
 }

@@ -29,19 +29,34 @@ pub(super) struct Projection {
 pub(super) type Projected = BTreeMap<View, (Uuid, Offset)>;
 
 impl Projection {
-    pub(super) fn new(partition: Partition, generation: u32, projected: Projected, memory_bytes: usize, spill: Spill) -> Self {
+    pub(super) fn new(
+        partition: Partition,
+        generation: u32,
+        projected: Projected,
+        memory_bytes: usize,
+        spill: Spill,
+    ) -> Self {
         Self {
             chain: Chain::new(partition, generation),
             rows: Rows::new(partition, memory_bytes, spill),
-            births: projected.iter().map(|(view, (birth, _))| (*view, *birth)).collect(),
-            reflected: projected.into_iter().map(|(view, (_, next))| (view, next)).collect(),
+            births: projected
+                .iter()
+                .map(|(view, (birth, _))| (*view, *birth))
+                .collect(),
+            reflected: projected
+                .into_iter()
+                .map(|(view, (_, next))| (view, next))
+                .collect(),
             written: None,
             mark: None,
         }
     }
 
     pub(super) fn place(&self, partition: Partition) -> Place {
-        Place { partition, next: self.chain.changelog }
+        Place {
+            partition,
+            next: self.chain.changelog,
+        }
     }
 
     /// Takes in the next committed record of the changelog.

@@ -24,7 +24,10 @@ pub trait Sink: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// How far a view reflects each partition; absent where the table has no life or another one.
-    fn progress(&self, view: View) -> impl Future<Output = Result<BTreeMap<Partition, Progress>, Error>> + Send;
+    fn progress(
+        &self,
+        view: View,
+    ) -> impl Future<Output = Result<BTreeMap<Partition, Progress>, Error>> + Send;
 }
 
 impl Sink for views::Store {
@@ -36,7 +39,12 @@ impl Sink for views::Store {
         Self::begin(self, view, partition).await
     }
 
-    async fn write_progress(&self, view: View, partition: Partition, progress: &Progress) -> Result<(), Error> {
+    async fn write_progress(
+        &self,
+        view: View,
+        partition: Partition,
+        progress: &Progress,
+    ) -> Result<(), Error> {
         Self::write_progress(self, view, partition, progress).await
     }
 

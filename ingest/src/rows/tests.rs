@@ -197,6 +197,17 @@ fn a_row_over_the_limit_is_one_refused_row() {
 }
 
 #[test]
+fn a_record_whose_bracket_stays_open_ends_with_its_line_whether_kept_or_dropped() {
+    let body = "]x,{,\"\na";
+    let pieces: Vec<&[u8]> = body.as_bytes().chunks(1).collect();
+    for limit in [3, 5, 100] {
+        let (whole, _) = rows_of(Some(Format::Csv), limit, &[body.as_bytes()]);
+        assert_eq!(whole[1], (2, Ok(vec!["a".to_owned()])));
+        assert_eq!(rows_of(Some(Format::Csv), limit, &pieces).0, whole);
+    }
+}
+
+#[test]
 fn a_row_of_half_open_brackets_is_looked_at_twice_and_no_more() {
     let body = "{,".repeat(500_000);
     let start = std::time::Instant::now();

@@ -247,9 +247,7 @@ impl Columns for DayColumns {
 impl Columns for UserColumns {
     fn stamped(self) -> Result<Option<Stamped>, Error> {
         let (bucket, _, tenant, user, day, p, value, stamp) = self;
-        if bucket < 0 {
-            return Ok(None);
-        }
+        let _ = bucket;
         let day = Day(unsigned(day)?);
         stamped_row(RowKey::User { tenant, user, day }, p, value, stamp)
     }

@@ -1,0 +1,187 @@
+//! The program as its user meets it, on the embedded log and store: settings, the sample file, the audit.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn tidemark() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidemark"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEMARK_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_bad_setting_ends_it_with_64_before_a_port_opens() {
+    let bad = |args: &[&str]| tidemark().args(args).output().unwrap();
+    for args in [
+        &["run", "--set", "aggregator.lanes=0"][..],
+        &["run", "--set", "no.such=1"],
+        &["run", "--listen", "0.0.0.0:1"],
+    ] {
+        let output = bad(args);
+        assert_eq!(
+            output.status.code(),
+            Some(64),
+            "{args:?}: {}",
+            text(&output.stderr)
+        );
+    }
+    assert_eq!(bad(&["no-such-role"]).status.code(), Some(64));
+}
+
+#[test]
+fn check_config_says_every_value_and_where_it_came_from() {
+    let mut command = tidemark();
+    let output = command
+        .env("TIDEMARK_AGGREGATOR__LANES", "3")
+        .args(["check-config", "--set", "embedded.partitions=2"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let printed = text(&output.stdout);
+    let line = |key: &str| {
+        printed
+            .lines()
+            .find(|line| line.starts_with(key))
+            .unwrap_or_else(|| panic!("{key} in {printed}"))
+            .to_owned()
+    };
+    assert!(
+        line("aggregator.lanes").contains("= 3")
+            && line("aggregator.lanes").contains("TIDEMARK_AGGREGATOR__LANES")
+    );
+    assert!(line("embedded.partitions").contains("= 2"));
+}
+
+/// A process that is ended with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    /// Asks it to stop, and waits for it.
+    fn stop(mut self) -> Option<i32> {
+        let pid = self.0.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < deadline {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("it did not stop");
+    }
+}
+
+/// Two free ports.
+fn ports() -> [String; 2] {
+    let listeners = [0, 1].map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().to_string())
+}
+
+fn audit(data: &str) -> Output {
+    tidemark()
+        .args(["audit", "--embedded", "--data", data])
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn the_sample_is_counted_as_expected_and_the_audit_finds_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data").display().to_string();
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../sample/events.csv");
+    let expected = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../sample/events.expected.tsv"
+    ))
+    .unwrap();
+    let total = |name: &str| {
+        let start = format!("total\t{name}\t");
+        expected
+            .lines()
+            .find_map(|line| line.strip_prefix(&start))
+            .unwrap()
+            .to_owned()
+    };
+    let load = || {
+        let [listen, admin] = ports();
+        let mut child = tidemark()
+            .args([
+                "run",
+                "--data",
+                &data,
+                "--listen",
+                &listen,
+                "--admin-listen",
+                &admin,
+                "--load",
+                sample,
+            ])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let running = Running(child);
+        let lines: Vec<String> = out
+            .lines()
+            .map(Result::unwrap)
+            .take_while(|line| !line.starts_with("look at"))
+            .collect();
+        assert_eq!(
+            audit(&data).status.code(),
+            Some(2),
+            "a folder in use cannot be audited"
+        );
+        assert_eq!(running.stop(), Some(0));
+        lines.join("\n")
+    };
+    let printed = load();
+    let counted = format!(
+        "counted {}, duplicates {}, dead letters {}",
+        total("counted"),
+        total("duplicate"),
+        total("key_conflict")
+    );
+    assert!(
+        printed.contains(&format!("{} accepted", total("accepted"))),
+        "{printed}"
+    );
+    assert!(printed.contains(&counted), "{printed} should hold {counted}");
+    let audited = audit(&data);
+    assert_eq!(
+        audited.status.code(),
+        Some(0),
+        "{}{}",
+        text(&audited.stdout),
+        text(&audited.stderr)
+    );
+
+    // The same file once more: nothing is counted twice.
+    let again = load();
+    assert!(
+        again.contains(&format!("counted {}, ", total("counted"))),
+        "{again}"
+    );
+    let audited = audit(&data);
+    assert_eq!(
+        audited.status.code(),
+        Some(0),
+        "{}{}",
+        text(&audited.stdout),
+        text(&audited.stderr)
+    );
+}

@@ -1,0 +1,266 @@
+//! Where processes run: a folder, ports and names that no other test has. A folder of a test that passed is deleted; of one that
+//! failed it stays, under `target/e2e`.
+
+use crate::cql;
+use crate::process::{Process, Role};
+use anyhow::Context;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// For a start or an end, on a test machine that does other things as well.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Milliseconds after which the group takes a silent aggregator's partitions; the shortest that brokers allow by default.
+pub const SESSION_MS: u64 = 6000;
+
+/// A folder of a test.
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> anyhow::Result<Self> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../target/e2e")
+            .join(name);
+        std::fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("logs and data stay in {}", self.0.display());
+        } else {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+/// Everything in one process, on a folder.
+#[derive(Debug)]
+pub struct Embedded {
+    /// Where it answers.
+    pub address: SocketAddr,
+    admin: SocketAddr,
+    folder: Folder,
+}
+
+impl Embedded {
+    /// A folder and ports for `tidemark run`.
+    ///
+    /// # Errors
+    /// If there is no room for a folder or port.
+    pub fn new(scenario: &str) -> anyhow::Result<Self> {
+        let folder = Folder::new(&unique(scenario)?)?;
+        Ok(Self {
+            address: free_port()?,
+            admin: free_port()?,
+            folder,
+        })
+    }
+
+    /// `tidemark run`.
+    pub fn run(&self) -> Role {
+        let mut role = self.role("run");
+        role.args.push(format!("--listen={}", self.address));
+        role.args.push(format!("--admin-listen={}", self.admin));
+        role.admin = Some(self.admin);
+        role
+    }
+
+    /// `tidemark audit --embedded`.
+    pub fn audit(&self) -> Role {
+        let mut role = self.role("audit");
+        role.args.push("--embedded".to_owned());
+        role
+    }
+
+    fn role(&self, name: &str) -> Role {
+        let data = self.folder.0.join("data");
+        Role {
+            name: name.to_owned(),
+            args: vec![name.to_owned(), format!("--data={}", data.display())],
+            env: Vec::new(),
+            log: self.folder.0.join(format!("{name}.log")),
+            admin: None,
+        }
+    }
+}
+
+/// The services on Kafka, the registry and the view store, with topics and a keyspace of their own.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Where ingest answers.
+    pub ingest_address: SocketAddr,
+    /// Where queries are answered.
+    pub query_address: SocketAddr,
+    /// Topic of the events.
+    pub events_topic: String,
+    /// Keyspace of the views.
+    pub keyspace: String,
+    /// The broker.
+    pub broker: String,
+    /// The view store.
+    pub store: SocketAddr,
+    env: Vec<(String, String)>,
+    folder: Folder,
+}
+
+impl Cluster {
+    /// Names, ports and a folder; then `tidemark migrate`.
+    ///
+    /// # Errors
+    /// If an engine's address is not set or `migrate` fails.
+    pub fn new(scenario: &str) -> anyhow::Result<Self> {
+        let (broker, store) = (engine("TIDEMARK_TEST_KAFKA")?, engine("TIDEMARK_TEST_CASSANDRA")?);
+        let registry = engine("TIDEMARK_TEST_REGISTRY")?;
+        let name = unique(scenario)?;
+        let keyspace = format!("e2e_{}", name.replace('-', "_"));
+        let events_topic = format!("{name}.events");
+        let env = [
+            ("KAFKA__BROKERS", broker.clone()),
+            ("KAFKA__PREFIX", name.clone()),
+            ("KAFKA__GROUP", name.clone()),
+            ("KAFKA__EVENTS_TOPIC", events_topic.clone()),
+            ("KAFKA__SESSION_TIMEOUT_MS", SESSION_MS.to_string()),
+            ("REGISTRY__URL", registry),
+            ("STORE__NODES", format!("[\"{store}\"]")),
+            ("STORE__KEYSPACE", keyspace.clone()),
+        ];
+        let cluster = Self {
+            ingest_address: free_port()?,
+            query_address: free_port()?,
+            events_topic,
+            keyspace,
+            broker,
+            store: store
+                .parse()
+                .context("TIDEMARK_TEST_CASSANDRA is host:port with a numeric host")?,
+            env: env
+                .map(|(name, value)| (format!("TIDEMARK_{name}"), value))
+                .to_vec(),
+            folder: Folder::new(&name)?,
+        };
+        let migrate = cluster.role("migrate", "migrate");
+        let code = migrate.run(PATIENCE)?;
+        anyhow::ensure!(
+            code == 0,
+            "migrate ended with {code}\n{}",
+            crate::process::last_lines(&migrate.log)
+        );
+        Ok(cluster)
+    }
+
+    /// `tidemark ingest`.
+    ///
+    /// # Errors
+    /// If there is no free port.
+    pub fn ingest(&self) -> anyhow::Result<Role> {
+        self.serving("ingest", "ingest", Some(self.ingest_address))
+    }
+
+    /// `tidemark query`.
+    ///
+    /// # Errors
+    /// If there is no free port.
+    pub fn query(&self) -> anyhow::Result<Role> {
+        self.serving("query", "query", Some(self.query_address))
+    }
+
+    /// `tidemark aggregate`: a static member of the group by the name of `name`, or a dynamic one.
+    ///
+    /// # Errors
+    /// If there is no free port.
+    pub fn aggregate(&self, name: &str, is_static: bool) -> anyhow::Result<Role> {
+        let mut role = self.serving(name, "aggregate", None)?;
+        if is_static {
+            role.env
+                .push(("TIDEMARK_KAFKA__INSTANCE_ID".to_owned(), name.to_owned()));
+        }
+        Ok(role)
+    }
+
+    /// `tidemark audit --wait`.
+    pub fn audit(&self, wait_s: u64) -> Role {
+        let mut role = self.role("audit", "audit");
+        role.args.push(format!("--wait={wait_s}"));
+        role
+    }
+
+    fn serving(&self, name: &str, command: &str, listen: Option<SocketAddr>) -> anyhow::Result<Role> {
+        let mut role = self.role(name, command);
+        let admin = free_port()?;
+        role.args.push(format!("--admin-listen={admin}"));
+        role.args
+            .extend(listen.map(|address| format!("--listen={address}")));
+        role.admin = Some(admin);
+        Ok(role)
+    }
+
+    fn role(&self, name: &str, command: &str) -> Role {
+        let data = self.folder.0.join(name);
+        Role {
+            name: name.to_owned(),
+            args: vec![command.to_owned(), format!("--data={}", data.display())],
+            env: self.env.clone(),
+            log: self.folder.0.join(format!("{name}.log")),
+            admin: None,
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Else each run would leave its tables in the memory of the store for ever.
+        let _ = cql::execute(
+            self.store,
+            &format!("DROP KEYSPACE IF EXISTS {}", self.keyspace),
+            PATIENCE,
+        );
+    }
+}
+
+/// Services that run, each under its name.
+#[derive(Debug)]
+pub struct Service {
+    /// How it is started again.
+    pub role: Role,
+    /// What runs now.
+    pub process: Process,
+}
+
+impl Service {
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Errors
+    /// Those of [`Role::start`].
+    pub fn start(role: Role) -> anyhow::Result<Self> {
+        let process = role.start(PATIENCE)?;
+        Ok(Self { role, process })
+    }
+
+    /// Starts it again, in place of the process that was killed.
+    ///
+    /// # Errors
+    /// Those of [`Role::start`].
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        self.process = self.role.start(PATIENCE)?;
+        Ok(())
+    }
+}
+
+fn engine(variable: &str) -> anyhow::Result<String> {
+    std::env::var(variable)
+        .with_context(|| format!("{variable} is not set: `make test` starts the engines and sets it"))
+}
+
+fn unique(scenario: &str) -> anyhow::Result<String> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
+    Ok(format!("{scenario}-{now}"))
+}
+
+/// A port that is free now. Somebody else may take it before it is used; then the start fails with a clear word.
+fn free_port() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
