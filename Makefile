@@ -4,9 +4,9 @@ SHELL := /bin/bash
 ENGINES := bash deploy/engines/engines
 BIN := target/release/tidemark
 
-.PHONY: run check test prove bench engines-up engines-down tools
+.PHONY: run check test prove engines-up engines-down tools
 
-run: ## build, start everything in one process, load the sample, go on serving
+run: tools ## build, start everything in one process, load the sample, go on serving
 	cargo build --release --locked -p cli
 	$(BIN) run --load sample/events.csv
 

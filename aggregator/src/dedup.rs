@@ -185,7 +185,7 @@ impl Filter {
 
     fn block(&self, fingerprint: Fingerprint) -> usize {
         // The high half, scaled to the number of blocks, so that the low half is free for the set.
-        ((fingerprint.0 >> 64) * self.blocks.len() as u128 >> 64) as usize
+        (((fingerprint.0 >> 64) * self.blocks.len() as u128) >> 64) as usize
     }
 }
 
@@ -217,9 +217,23 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_in_use_is_refused_and_not_wiped() {
+        let folder = tempfile::tempdir().unwrap();
+        let spill = Spill::open(&folder.path().join("spill")).unwrap();
+        let mut dedup = Dedup::new(0, spill);
+        for number in 0..5_000 {
+            dedup.insert(fresh(number)).unwrap();
+        }
+        assert!(Spill::open(&folder.path().join("spill")).is_err());
+        assert_eq!(dedup.get(fresh(0).fingerprint).unwrap(), Some(fresh(0)));
+        drop(dedup);
+        assert!(Spill::open(&folder.path().join("spill")).is_ok());
+    }
+
+    #[test]
     fn what_moved_out_of_memory_is_remembered_all_the_same() {
         let folder = tempfile::tempdir().unwrap();
-        let mut dedup = Dedup::new(64 * 1024, Spill::open(folder.path()).unwrap());
+        let mut dedup = Dedup::new(64 * 1024, Spill::open(&folder.path().join("spill")).unwrap());
         for number in 0..50_000 {
             assert_eq!(dedup.get(fresh(number).fingerprint).unwrap(), None);
             dedup.insert(fresh(number)).unwrap();

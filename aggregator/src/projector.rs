@@ -143,7 +143,7 @@ impl<S: Sink> Projector<S> {
             let idle = self.read(IDLE)? == 0;
             self.finish_flush()?;
             if idle && self.flush.is_none() {
-                if self.dirty() == 0 && self.held.values().all(Projection::is_written) {
+                if self.dirty() == 0 && self.held.values().all(Projection::is_finished) {
                     break;
                 }
                 self.start_flush()?;
@@ -269,7 +269,12 @@ impl<S: Sink> Projector<S> {
         let check = self.last_check.elapsed() >= CHECK_EVERY;
         for (partition, held) in &mut self.held {
             rows.extend(held.rows.take_dirty()?);
-            progress.push((*partition, held.progress(), held.births.clone()));
+            progress.push(flush::PartitionWork {
+                partition: *partition,
+                progress: held.progress(),
+                births: held.births.clone(),
+                written: held.written,
+            });
         }
         self.metrics.dirty(rows.len());
         let pace = if self.is_catching_up() {

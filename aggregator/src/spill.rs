@@ -4,6 +4,7 @@
 //! A read that fails stops the lane: to take it for "not there" would count a duplicate.
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +24,8 @@ pub struct SpillError(#[from] fjall::Error);
 pub struct Spill {
     database: Database,
     named: Arc<AtomicU64>,
+    /// Held as long as anybody may look into the folder.
+    _lock: Arc<File>,
 }
 
 impl std::fmt::Debug for Spill {
@@ -32,8 +35,9 @@ impl std::fmt::Debug for Spill {
 }
 
 impl Spill {
-    /// Opens `folder`, empty. An old one is removed first.
+    /// Opens `folder`, empty. An old one is removed first; one that another process has open is refused.
     pub fn open(folder: &Path) -> Result<Self, SpillError> {
+        let lock = lock(folder)?;
         match std::fs::remove_dir_all(folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(SpillError(error.into()));
@@ -64,6 +68,23 @@ impl Spill {
             keyspace: self.database.keyspace(&name, options)?,
             database: self.database.clone(),
         })
+    }
+}
+
+/// Locks the folder's neighbour `<folder>.lock`: the folder itself is removed, and a process that runs on it must not lose a key.
+fn lock(folder: &Path) -> Result<File, SpillError> {
+    let failed = |error: std::io::Error| SpillError(error.into());
+    if let Some(parent) = folder.parent() {
+        std::fs::create_dir_all(parent).map_err(failed)?;
+    }
+    let file = File::create(folder.with_extension("lock")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(failed(std::io::Error::other(format!(
+            "{} is in use by another process: give each its own --data",
+            folder.display()
+        )))),
+        Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
     }
 }
 

@@ -1,9 +1,11 @@
 //! Worlds without a fault.
 
 use crate::given::{avro, counted, event, every_outcome, key_in, world};
+use crate::ports::Stored;
 use crate::rig::{Said, make};
+use log::batch::Origin;
 use schemas::row::View;
-use schemas::{Offset, Reason, limits};
+use schemas::{Offset, Partition, Reason, limits};
 
 #[test]
 fn a_right_world_of_every_outcome_passes() {
@@ -55,6 +57,32 @@ fn a_type_too_many_is_refused_and_its_key_not_remembered() {
     records.push((avro(&taken, 2), counted(taken)));
     let count = records.len() as u64;
     let report = make(&vec![records, vec![]], &[vec![(0, count)], vec![]])
+        .audit()
+        .unwrap();
+    assert!(report.is_clean(), "{report}");
+}
+
+#[test]
+fn a_copy_is_judged_by_the_time_at_which_its_original_was_accepted() {
+    // 26 hours ahead of the original, and less than 24 ahead of the copy.
+    let ahead = event(&key_in(0, 0), "u1", "click", 26);
+    let copy = avro(&ahead, 1);
+    let origin = Some(Origin {
+        partition: Partition(1),
+        offset: Offset(0),
+        append_ms: copy.append_ms - 7_200_001,
+    });
+    let records = vec![
+        (
+            Stored {
+                origin,
+                ..copy.clone()
+            },
+            Said::Refused(Reason::Invalid, "default", "u1"),
+        ),
+        (copy, counted(ahead)),
+    ];
+    let report = make(&vec![records, vec![]], &[vec![(0, 2)], vec![]])
         .audit()
         .unwrap();
     assert!(report.is_clean(), "{report}");

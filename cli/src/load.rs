@@ -27,8 +27,8 @@ pub(crate) async fn load(router: &Router, file: &Path, address: &str) -> anyhow:
     let mut said = format!(
         "\nloaded {}: {} accepted, {} refused at the door\n",
         file.display(),
-        answer["accepted"],
-        answer["invalid"]
+        field(&answer, "accepted"),
+        field(&answer, "invalid")
     );
     for row in answer
         .get("results")
@@ -37,18 +37,24 @@ pub(crate) async fn load(router: &Router, file: &Path, address: &str) -> anyhow:
         .flatten()
         .take(SHOWN)
     {
-        writeln!(said, "  row {}: {}: {}", row["row"], row["field"], row["message"])?;
+        writeln!(
+            said,
+            "  row {}: {}: {}",
+            field(row, "row"),
+            field(row, "field"),
+            field(row, "message")
+        )?;
     }
     let ledger = format!("/v1/ledger?after={receipt}&wait=30000");
     let ledger = call(router, axum::http::Request::get(ledger).body(Body::empty())?).await?;
     writeln!(
         said,
         "counted {}, duplicates {}, dead letters {} {}, balanced: {}\n\nlook at:",
-        ledger["counted"],
-        ledger["duplicate"],
-        ledger["dead_lettered"],
-        ledger["dead_letters_by_reason"],
-        ledger["balanced"]
+        field(&ledger, "counted"),
+        field(&ledger, "duplicate"),
+        field(&ledger, "dead_lettered"),
+        field(&ledger, "dead_letters_by_reason"),
+        field(&ledger, "balanced")
     )?;
     for path in [
         "/v1/days?from=2025-11-01&to=2025-11-30",
@@ -73,4 +79,9 @@ async fn call(router: &Router, request: axum::http::Request<Body>) -> anyhow::Re
     let text = String::from_utf8_lossy(&body);
     anyhow::ensure!(status.is_success(), "the answer was {status}: {text}");
     Ok(serde_json::from_slice(&body)?)
+}
+
+/// A field of an answer as text; `null` where there is none.
+fn field(answer: &Value, name: &str) -> String {
+    answer.get(name).unwrap_or(&Value::Null).to_string()
 }

@@ -132,7 +132,7 @@ pub(crate) fn query(runtime: &Runtime, config: &Config, shutdown: &Shutdown) -> 
         let settings = kafka::settings(config)?;
         let generation = kafka::generation(&settings, shutdown).await?;
         let store = kafka::open_store(config, &generation, shutdown).await?;
-        let queries = query_router(&world, store, &generation, &Source::Kafka(settings))?;
+        let queries = query_router(&world, store, &generation, &Source::Kafka(Box::new(settings)))?;
         let router = queries.merge(query_api::health_router());
         world.serve(listener, router).await?;
         finish(&world, None, admin).await
@@ -142,7 +142,7 @@ pub(crate) fn query(runtime: &Runtime, config: &Config, shutdown: &Shutdown) -> 
 /// Where queries look at the log.
 enum Source {
     Embedded(Arc<log::embedded::EmbeddedLog>),
-    Kafka(log::kafka::Settings),
+    Kafka(Box<log::kafka::Settings>),
 }
 
 impl Source {

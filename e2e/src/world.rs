@@ -125,7 +125,7 @@ impl Cluster {
             ("KAFKA__EVENTS_TOPIC", events_topic.clone()),
             ("KAFKA__SESSION_TIMEOUT_MS", SESSION_MS.to_string()),
             ("REGISTRY__URL", registry),
-            ("STORE__NODES", format!("[\"{store}\"]")),
+            ("STORE__NODES", store.clone()),
             ("STORE__KEYSPACE", keyspace.clone()),
         ];
         let cluster = Self {

@@ -4,8 +4,14 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::indexing_slicing,
     reason = "a test fails by panicking"
 )]
 
 mod proxy;
+mod rig;
+mod embedded;
+mod kafka;
+mod kafka_faults;
+mod tears;

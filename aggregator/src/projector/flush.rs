@@ -25,11 +25,21 @@ const LAST_WAIT: Duration = Duration::from_secs(2);
 /// What one flush writes.
 pub(super) struct Work {
     pub(super) rows: Vec<Row>,
-    pub(super) progress: Vec<(Partition, Progress, BTreeMap<View, Uuid>)>,
+    pub(super) progress: Vec<PartitionWork>,
     /// Whether to look first if the tables are still what they were.
     pub(super) check: bool,
     /// Rows a second at most; 0: no limit.
     pub(super) pace: u32,
+}
+
+/// What one flush says of a partition.
+pub(super) struct PartitionWork {
+    pub(super) partition: Partition,
+    pub(super) progress: Progress,
+    /// The life of each view's table.
+    pub(super) births: BTreeMap<View, Uuid>,
+    /// Next offsets on `events` and on the changelog that were written last.
+    pub(super) written: Option<(Offset, Offset)>,
 }
 
 /// What became of a flush.
@@ -132,7 +142,13 @@ async fn run<S: Sink>(
         return flushed;
     }
     let mut written = Vec::new();
-    for (partition, mut progress, births) in work.progress {
+    for PartitionWork {
+        partition,
+        mut progress,
+        births,
+        ..
+    } in work.progress
+    {
         for view in View::ALL {
             progress.birth = births.get(&view).copied().unwrap_or_default();
             match until_done(ready, stop, || sink.write_progress(view, partition, &progress)).await {
@@ -174,12 +190,18 @@ async fn write_rows<S: Sink>(
     Ok(())
 }
 
-/// A table that lost the life it had.
+/// A table that lost what was written to it: emptied, or set back by a store that forgot acknowledged writes. Progress is written last, so
+/// whoever lost a row lost the progress behind it.
 async fn emptied<S: Sink>(sink: &S, work: &Work) -> Result<Option<(Partition, View)>, Error> {
-    for (partition, _, births) in &work.progress {
-        for (view, birth) in births {
-            if sink.begin(*view, *partition).await? != *birth {
-                return Ok(Some((*partition, *view)));
+    for view in View::ALL {
+        let stored = sink.progress(view).await?;
+        for item in &work.progress {
+            let Some((next, _)) = item.written else { continue };
+            if stored
+                .get(&item.partition)
+                .is_none_or(|stored| stored.next < next)
+            {
+                return Ok(Some((item.partition, view)));
             }
         }
     }

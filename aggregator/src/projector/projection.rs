@@ -83,6 +83,14 @@ impl Projection {
         }
     }
 
+    /// Whether the store's progress says also what changed no row and no next offset, such as that copies were written.
+    pub(super) fn is_finished(&self) -> bool {
+        self.is_written()
+            && self
+                .written
+                .is_some_and(|(_, changelog)| changelog == self.chain.changelog)
+    }
+
     /// How far the rows are; each view's life is the writer's to fill in.
     pub(super) fn progress(&self) -> Progress {
         Progress {

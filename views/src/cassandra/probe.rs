@@ -95,7 +95,7 @@ impl Cassandra {
             let what = match (stamp, lifetime) {
                 (_, Some(seconds)) => format!("a row will vanish in {seconds} s"),
                 (None, _) => "a row has no value".into(),
-                (Some(stamp), _) if u64::try_from(stamp).is_ok_and(|stamp| stamp == STAMP_LIMIT) => {
+                (Some(stamp), _) if !u64::try_from(stamp).is_ok_and(|stamp| stamp <= STAMP_LIMIT) => {
                     format!("a row has the stamp {stamp}, which is a clock's")
                 }
                 _ => continue,

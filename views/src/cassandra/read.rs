@@ -247,7 +247,9 @@ impl Columns for DayColumns {
 impl Columns for UserColumns {
     fn stamped(self) -> Result<Option<Stamped>, Error> {
         let (bucket, _, tenant, user, day, p, value, stamp) = self;
-        let _ = bucket;
+        if bucket < 0 {
+            return Ok(None);
+        }
         let day = Day(unsigned(day)?);
         stamped_row(RowKey::User { tenant, user, day }, p, value, stamp)
     }

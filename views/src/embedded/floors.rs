@@ -33,7 +33,7 @@ impl Floors {
     /// The floors after a start, from the highest version on disk of each partition.
     pub(super) fn on_disk(highs: impl IntoIterator<Item = (Partition, u64)>) -> Self {
         let floor = |high| Floor {
-            floor: 0,
+            floor: high,
             high,
             recent: FxHashMap::default(),
         };
@@ -60,7 +60,7 @@ impl Floors {
         match floor.recent.entry(key_hash) {
             std::collections::hash_map::Entry::Occupied(mut known) => {
                 let known = known.get_mut();
-                let newer = false;
+                let newer = *known > version;
                 *known = version.max(*known);
                 newer
             }

@@ -1,0 +1,133 @@
+//! Faults of the services on Kafka other than kills: an owner that stands still and wakes, a table that is emptied, and producers that
+//! go straight onto the topic with a partitioner of their own.
+
+use crate::kafka::{Services, audit};
+use crate::rig::{RATE, SETTLE, each_key_counted_once, turn};
+use e2e::cql;
+use e2e::model::Ledger;
+use e2e::paced::{Sender, Settings, counts_of, event_json};
+use e2e::world::{Cluster, PATIENCE, SESSION_MS};
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// The frozen aggregator is past its session and its transactions when it wakes, with a batch in hand that others concluded.
+#[test]
+fn a_frozen_aggregator_that_wakes_changes_nothing() {
+    let _turn = turn();
+    let world = Cluster::new("frozen").unwrap();
+    let mut services = Services::start(&world, true);
+    let sender = Sender::start(Settings {
+        server: world.ingest_address,
+        rate: RATE / 2,
+        keys: "k".to_owned(),
+    });
+    sleep(Duration::from_secs(2));
+    services.aggregators[0].process.freeze().unwrap();
+    sleep(Duration::from_millis(SESSION_MS + 1000));
+    // Only the other one can conclude this.
+    let before = Ledger::ask(world.query_address, PATIENCE).unwrap();
+    wait_until(|| Ledger::ask(world.query_address, PATIENCE).unwrap().counted > before.counted + 20_000);
+    services.aggregators[0].process.wake().unwrap();
+    sleep(Duration::from_secs(3));
+    let sent = sender.finish().unwrap();
+    each_key_counted_once(world.query_address, &sent);
+    // It is of use again: alone it must conclude what comes now.
+    services.aggregators[1].process.kill().unwrap();
+    assert!(
+        services.aggregators[0].process.is_alive().unwrap(),
+        "the frozen aggregator ended"
+    );
+    produce(&world, "alone", 0..1000);
+    wait_until(|| Ledger::ask(world.query_address, PATIENCE).unwrap().counted == sent.keys + 1000);
+    services.aggregators[1].restart().unwrap();
+    audit(&world);
+    services.stop();
+}
+
+/// A truncated table has lost its progress too, so it must be seen and filled from the changelog, under load and without a restart.
+#[test]
+fn an_emptied_table_is_filled_again() {
+    let _turn = turn();
+    let world = Cluster::new("emptied").unwrap();
+    let services = Services::start(&world, true);
+    let sender = Sender::start(Settings {
+        server: world.ingest_address,
+        rate: RATE / 2,
+        keys: "k".to_owned(),
+    });
+    for table in ["days_g1", "users_g1"] {
+        sleep(Duration::from_secs(2));
+        cql::execute(
+            world.store,
+            &format!("TRUNCATE {}.{table}", world.keyspace),
+            PATIENCE,
+        )
+        .unwrap();
+    }
+    sleep(Duration::from_secs(2));
+    let sent = sender.finish().unwrap();
+    // The ledger lies in another table, so it says nothing of these two.
+    wait_until(|| sent.counts.confirm(world.query_address).is_ok());
+    each_key_counted_once(world.query_address, &sent);
+    // At rest, too: nothing that comes would show it.
+    cql::execute(
+        world.store,
+        &format!("TRUNCATE {}.days_g1", world.keyspace),
+        PATIENCE,
+    )
+    .unwrap();
+    wait_until(|| sent.counts.confirm(world.query_address).is_ok());
+    audit(&world);
+    services.stop();
+}
+
+/// librdkafka's own partitioner is none of ours: three records of four lie in the wrong partition, and some are sent twice.
+#[test]
+fn straight_onto_the_topic_by_other_partitioners() {
+    let _turn = turn();
+    let world = Cluster::new("straight").unwrap();
+    let services = Services::start(&world, true);
+    produce(&world, "s", 0..10_000);
+    produce(&world, "s", 5000..6000);
+    let expected = counts_of(0..10_000);
+    wait_until(|| expected.confirm(world.query_address).is_ok());
+    let ledger = Ledger::settled(world.query_address, SETTLE).unwrap();
+    println!("{ledger:?}");
+    assert_eq!(
+        (ledger.accepted, ledger.counted, ledger.duplicate),
+        (11_000, 10_000, 1000),
+        "{ledger:?}"
+    );
+    assert!(
+        ledger.rerouted > 4000 && ledger.dead_lettered == 0 && ledger.balanced,
+        "{ledger:?}"
+    );
+    audit(&world);
+    services.stop();
+}
+
+/// Puts events onto the topic as any producer may: JSON, the record's key being the event's, and the client's default partitioner.
+fn produce(world: &Cluster, keys: &str, numbers: std::ops::Range<u64>) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &world.broker)
+        .create()
+        .unwrap();
+    for number in numbers {
+        let (key, value) = (format!("{keys}-{number}"), event_json(keys, number, 0));
+        producer
+            .send(BaseRecord::to(&world.events_topic).key(&key).payload(&value))
+            .unwrap();
+        producer.poll(Duration::ZERO);
+    }
+    producer.flush(PATIENCE).unwrap();
+}
+
+fn wait_until(mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SETTLE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {SETTLE:?}");
+        sleep(Duration::from_millis(200));
+    }
+}

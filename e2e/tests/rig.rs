@@ -1,0 +1,92 @@
+//! What the tests of the whole program share: one at a time, seeded chance, and the check at the end.
+
+use e2e::model::Ledger;
+use e2e::paced::{Sent, mix};
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// New events a second.
+pub(crate) const RATE: u64 = 5000;
+/// Until all that was sent is in the views.
+pub(crate) const SETTLE: Duration = Duration::from_secs(120);
+/// For an audit: it reads the whole log.
+pub(crate) const AUDIT: Duration = Duration::from_secs(120);
+
+/// Each of these tests needs the machine for itself: it is about what happens under load, not about waiting for a core.
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    // One that failed is no reason not to run the next.
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many kills a test makes: `TIDEMARK_KILLS`, else few.
+pub(crate) fn kills() -> u64 {
+    match std::env::var("TIDEMARK_KILLS") {
+        Ok(number) => number.parse().expect("TIDEMARK_KILLS is a number"),
+        Err(_) => 4,
+    }
+}
+
+/// Chance that can be had again: `TIDEMARK_SEED`, else one that is printed.
+pub(crate) struct Chance {
+    seed: u64,
+    drawn: u64,
+}
+
+impl Chance {
+    pub(crate) fn new() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64;
+        let seed = match std::env::var("TIDEMARK_SEED") {
+            Ok(seed) => seed.parse().expect("TIDEMARK_SEED is a number"),
+            Err(_) => now % 1_000_000,
+        };
+        println!("TIDEMARK_SEED={seed}");
+        Self { seed, drawn: 0 }
+    }
+
+    /// A number below `below`.
+    pub(crate) fn below(&mut self, below: u64) -> u64 {
+        self.drawn += 1;
+        mix(self.seed ^ (self.drawn << 32)) % below
+    }
+
+    /// Milliseconds from `from` to `to`.
+    pub(crate) fn ms(&mut self, from: u64, to: u64) -> Duration {
+        Duration::from_millis(from + self.below(to - from))
+    }
+}
+
+/// Waits until all is counted, and compares the ledger, each day and each user with what was sent.
+pub(crate) fn each_key_counted_once(server: SocketAddr, sent: &Sent) -> Ledger {
+    let ledger = Ledger::settled(server, SETTLE).unwrap();
+    println!(
+        "{} keys in {} batches, {} requests broke off: {ledger:?}",
+        sent.keys, sent.batches, sent.broken
+    );
+    sent.counts.confirm(server).unwrap();
+    assert_eq!(ledger.counted, sent.keys, "{ledger:?}");
+    assert!(ledger.balanced, "{ledger:?}");
+    assert_eq!(
+        ledger.accepted,
+        ledger.counted + ledger.duplicate + ledger.dead_lettered,
+        "{ledger:?}"
+    );
+    assert!(ledger.accepted >= sent.records(), "{ledger:?}");
+    assert!(ledger.duplicate >= sent.repeats(), "{ledger:?}");
+    assert!(ledger.dead_lettered >= sent.conflicts(), "{ledger:?}");
+    assert_eq!(
+        ledger.reasons.keys().collect::<Vec<_>>(),
+        ["key_conflict"],
+        "{ledger:?}"
+    );
+    ledger
+}
+
+/// What goes on at the moment of a kill, as far as the ledger says.
+pub(crate) fn lag(server: SocketAddr) -> String {
+    match Ledger::ask(server, Duration::from_secs(1)) {
+        Ok(ledger) => format!("{} records in flight", ledger.in_flight),
+        Err(_) => "the ledger not answered".to_owned(),
+    }
+}
