@@ -53,6 +53,7 @@ impl Spill {
         Ok(Self {
             database,
             named: Arc::default(),
+            _lock: Arc::new(lock),
         })
     }
 

@@ -126,6 +126,14 @@ impl Sender {
         self.shared.open.load(Ordering::SeqCst)
     }
 
+    /// Waits until a request is open, at most `patience`: most of the time there is none, and a kill then shows little.
+    pub fn wait_open(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        while self.open() == 0 && Instant::now() < deadline {
+            sleep(Duration::from_micros(100));
+        }
+    }
+
     /// How many requests that were open at `moment` broke off.
     pub fn broken_at(&self, moment: Instant) -> usize {
         let broken = self.shared.broken.lock().unwrap_or_else(PoisonError::into_inner);

@@ -37,6 +37,9 @@ fn thirty_kills_of_the_single_process_lose_nothing_and_count_nothing_twice() {
         } else {
             "lag not asked for".to_owned()
         };
+        sender.wait_open(Duration::from_secs(1));
+        // Anywhere from its arrival to its answer.
+        sleep(Duration::from_micros(chance.below(5000)));
         let open = sender.open();
         let moment = service.process.kill().unwrap();
         if chance.below(3) == 0 {

@@ -117,6 +117,8 @@ fn kills_of_aggregators_and_ingest_lose_nothing_and_count_nothing_twice() {
         sender.wait_for(1, PATIENCE).unwrap();
         sleep(chance.ms(200, 2000));
         let lag = lag(world.query_address);
+        sender.wait_open(Duration::from_secs(1));
+        sleep(Duration::from_micros(chance.below(10_000)));
         let open = sender.open();
         let victim = chance.below(3) as usize;
         if victim == 2 {
