@@ -44,6 +44,8 @@ pub struct Settings {
     pub dirty_rows: usize,
     /// Rows a second at most while fresh; 0: no limit. Keeps readers of the store fast.
     pub rows_per_s: u32,
+    /// Rows a second at most while catching up; 0: no limit.
+    pub bulk_rows_per_s: u32,
     /// Bytes of memory for rows of users, per partition.
     pub rows_memory_bytes: usize,
 }
@@ -138,11 +140,14 @@ impl<S: Sink> Projector<S> {
             self.turn(IDLE)?;
         }
         let until = Instant::now() + deadline;
-        // What the lanes committed last is still to come.
+        // What the lanes committed last may still be on its way: the store must be left at the very end of the chain.
+        for (partition, projection) in &mut self.held {
+            projection.mark = self.chain.mark(*partition).ok();
+        }
         while Instant::now() < until {
             let idle = self.read(IDLE)? == 0;
             self.finish_flush()?;
-            if idle && self.flush.is_none() {
+            if idle && self.flush.is_none() && !self.is_catching_up() {
                 if self.dirty() == 0 && self.held.values().all(Projection::is_finished) {
                     break;
                 }
@@ -277,8 +282,10 @@ impl<S: Sink> Projector<S> {
             });
         }
         self.metrics.dirty(rows.len());
-        let pace = if self.is_catching_up() {
-            0
+        // More than a second's budget is a backlog: it is worth more to be through with it than to spare readers.
+        let backlog = self.is_catching_up() || rows.len() > self.settings.rows_per_s as usize;
+        let pace = if backlog {
+            self.settings.bulk_rows_per_s
         } else {
             self.settings.rows_per_s
         };

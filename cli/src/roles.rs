@@ -227,6 +227,7 @@ fn start(
             bulk_flush_interval: ms(config.bulk_flush_interval_ms),
             dirty_rows: DIRTY_ROWS,
             rows_per_s: world.config.store.rows_per_s_fresh,
+            bulk_rows_per_s: world.config.store.rows_per_s_bulk,
             rows_memory_bytes: usize::try_from(config.rows_memory_bytes)? / partitions,
         },
         handles,

@@ -1,7 +1,7 @@
 //! A TCP proxy on loopback that knows Kafka's frames, for faults that a real broker and client must live
 //! through.
 //!
-//! A test points `bootstrap.servers` at [`Proxy::address`]. The proxy writes its own address over the
+//! A test points `bootstrap.servers` at `Proxy::address`. The proxy writes its own address over the
 //! broker's in Metadata and FindCoordinator, so the client has no other way. Rules hold, delay, repeat or
 //! lose single requests; switches pause or cut all; the event log says what went through. One broker only.
 //! All runs on a thread of its own and stops on drop, so the blocking calls serve plain tests and

@@ -39,7 +39,8 @@ impl Services {
     }
 }
 
-/// The audit reads the raw log with a fold of its own and compares every row of every view.
+/// The audit reads the raw log with a fold of its own and compares every row of every view. To be called once all have stopped: a drain
+/// must leave the store at the very end of the chain.
 pub(crate) fn audit(world: &Cluster) {
     assert_eq!(
         world.audit(60).run(AUDIT).unwrap(),
@@ -90,8 +91,8 @@ fn a_file_through_kafka_equals_its_expectation() {
         expected.add_user(&user, event_type, (tally.count, tally.sum.into()));
     }
     expected.confirm(world.query_address).unwrap();
-    audit(&world);
     services.stop();
+    audit(&world);
 }
 
 /// As of the single process, with two aggregators and ingest as victims. Half of the aggregators' kills last longer than a session, so
@@ -148,6 +149,6 @@ fn kills_of_aggregators_and_ingest_lose_nothing_and_count_nothing_twice() {
     let mut sent = sender.finish().unwrap();
     sent.broken += broken;
     each_key_counted_once(world.query_address, &sent);
-    audit(&world);
     services.stop();
+    audit(&world);
 }

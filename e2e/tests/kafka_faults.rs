@@ -42,8 +42,8 @@ fn a_frozen_aggregator_that_wakes_changes_nothing() {
     produce(&world, "alone", 0..1000);
     wait_until(|| Ledger::ask(world.query_address, PATIENCE).unwrap().counted == sent.keys + 1000);
     services.aggregators[1].restart().unwrap();
-    audit(&world);
     services.stop();
+    audit(&world);
 }
 
 /// A truncated table has lost its progress too, so it must be seen and filled from the changelog, under load and without a restart.
@@ -79,8 +79,8 @@ fn an_emptied_table_is_filled_again() {
     )
     .unwrap();
     wait_until(|| sent.counts.confirm(world.query_address).is_ok());
-    audit(&world);
     services.stop();
+    audit(&world);
 }
 
 /// librdkafka's own partitioner is none of ours: three records of four lie in the wrong partition, and some are sent twice.
@@ -104,8 +104,8 @@ fn straight_onto_the_topic_by_other_partitioners() {
         ledger.rerouted > 4000 && ledger.dead_lettered == 0 && ledger.balanced,
         "{ledger:?}"
     );
-    audit(&world);
     services.stop();
+    audit(&world);
 }
 
 /// Puts events onto the topic as any producer may: JSON, the record's key being the event's, and the client's default partitioner.

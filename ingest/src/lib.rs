@@ -1,9 +1,9 @@
 //! Takes events over HTTP: `POST /v1/events` makes rows of a body, events of rows, records of events, and hands these
 //! to the log in chunks; it answers when all of them are durable.
 //!
-//! Read it in this order: [`mod@events`] is the way of one request. [`mod@head`] and [`mod@body`] are what comes in,
-//! [`mod@rows`] cuts it, [`mod@intake`] makes events and [`mod@chunks`] records of it, [`mod@appends`] brings them to
-//! the log, and [`mod@answer`] says what became of them. Nothing here knows which log it is.
+//! Read it in this order: `events` is the way of one request. `head` and `body` are what comes in,
+//! `rows` cuts it, `intake` makes events and `chunks` records of it, `appends` brings them to
+//! the log, and `answer` says what became of them. Nothing here knows which log it is.
 
 /// What may be taken.
 mod limits;

@@ -5,8 +5,8 @@
 //! all that is before it, and may hold a little more. A view that cannot answer says so; it must never answer with zeros
 //! that are only missing rows.
 //!
-//! Read it in this order: [`mod@days`] is the way of one question; [`mod@params`], [`mod@zone`] and [`mod@asked`] are what was
-//! asked, [`mod@reflected`] and [`mod@waiting`] are what the views reflect, [`mod@tally`] adds up. Only `reader.rs`, `ends.rs`
+//! Read it in this order: `days` is the way of one question; `params`, `zone` and `asked` are what was
+//! asked, `reflected` and `waiting` are what the views reflect, `tally` adds up. Only `reader.rs`, `ends.rs`
 //! and `letters.rs` look at the log.
 
 /// Who asks.

@@ -1,4 +1,4 @@
-//! Frames on a socket: a length of four bytes, then that many bytes (https://kafka.apache.org/protocol,
+//! Frames on a socket: a length of four bytes, then that many bytes (<https://kafka.apache.org/protocol>,
 //! "Request header").
 //!
 //! In memory a frame is what follows the length. A length above [`FRAME_LIMIT_BYTES`] ends the connection, so
