@@ -166,9 +166,12 @@ impl Lane {
     pub fn run(mut self) -> Result<(), Ended> {
         let ended = self.turn_until_stopped();
         self.tools.metrics.forget(self.held.keys().copied());
-        self.parts
-            .owned
-            .change(|owned| owned.retain(|partition| !self.held.contains_key(partition)));
+        // At a stop the projector keeps them: it has yet to write what was committed last.
+        if !self.tools.stop.is_cancelled() {
+            self.parts
+                .owned
+                .change(|owned| owned.retain(|partition| !self.held.contains_key(partition)));
+        }
         self.held.clear();
         self.parts.member.close();
         ended

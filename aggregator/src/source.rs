@@ -32,6 +32,8 @@ pub struct Source {
     in_flight: VecDeque<InFlight>,
     outbox: VecDeque<Confirmed>,
     rerouted_through: Offset,
+    /// Copies were written that no commit record says yet.
+    copied: bool,
     unsent: Vec<(Offset, Partition)>,
 }
 
@@ -92,6 +94,7 @@ impl Source {
             in_flight: VecDeque::new(),
             outbox: VecDeque::new(),
             rerouted_through: chain.rerouted_through,
+            copied: false,
             unsent: Vec::new(),
             chain,
         }
@@ -187,10 +190,12 @@ impl Source {
 
     /// Ends the batch: what to send for it. `None` when there is nothing to say.
     pub fn close(&mut self, id: BatchId, lane: &str) -> Option<(PartCommit, Vec<DeadLetterCopy>)> {
-        let news = self.rerouted_through > self.chain.rerouted_through && self.in_flight.is_empty();
+        // Without copies a later `rerouted_through` tells a new owner nothing: it is no reason for a record of its own.
+        let news = self.copied && self.in_flight.is_empty();
         if self.batch.is_empty() && !news {
             return None;
         }
+        self.copied = false;
         let next = Batch::new(self.batch.to, self.batch.ledger, self.batch.max_append_ms);
         let batch = std::mem::replace(&mut self.batch, next);
         let head = Head {
@@ -254,6 +259,7 @@ impl Source {
     pub fn rerouted(&mut self) {
         if let Some(done) = self.outbox.pop_front() {
             self.rerouted_through = self.rerouted_through.max(done.to);
+            self.copied = true;
             self.skip_empty();
         }
     }

@@ -10,9 +10,10 @@ use crate::room::Room;
 use log::{AppendError, Appender};
 use schemas::receipt::Receipt;
 use schemas::{Offset, Partition};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -24,6 +25,8 @@ pub(crate) struct Appends {
     limit: usize,
     /// With the number of events of each.
     in_flight: VecDeque<(u64, JoinHandle<Decided>)>,
+    /// By partition: told when its last chunk is decided.
+    turns: BTreeMap<Partition, oneshot::Receiver<()>>,
     /// Where the durable ones lie.
     pub(crate) receipt: Receipt,
     /// Events that are durable.
@@ -58,6 +61,7 @@ impl Appends {
             metrics,
             limit: limits.chunks_in_flight.max(1),
             in_flight: VecDeque::new(),
+            turns: BTreeMap::new(),
             receipt: Receipt::new(topic_id),
             accepted: 0,
             unknown: 0,
@@ -75,7 +79,19 @@ impl Appends {
         }
         self.bytes += open.chunk.bytes();
         let events = open.rows.len() as u64;
-        let task = append(Arc::clone(&self.appender), open, room, self.metrics.clone());
+        // Of two rows of one key the first in the file is to be the first on the log: a chunk waits for the one before it.
+        let (done, next_turn) = oneshot::channel();
+        let turn = self.turns.insert(open.chunk.partition, next_turn);
+        let append = append(Arc::clone(&self.appender), open, room, self.metrics.clone());
+        let task = async move {
+            if let Some(turn) = turn {
+                // An error says that it was decided too: its task ended without a word.
+                let _ = turn.await;
+            }
+            let decided = append.await;
+            let _ = done.send(());
+            decided
+        };
         self.in_flight.push_back((events, tokio::spawn(task)));
     }
 
@@ -149,5 +165,56 @@ async fn append(appender: Arc<dyn Appender>, open: Open, room: Option<Room>, met
         partition,
         rows,
         result,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use futures::future::BoxFuture;
+    use log::Chunk;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    /// Takes the earlier chunks longer than the later ones.
+    struct Uneven(Arc<Mutex<Vec<Vec<u8>>>>);
+
+    impl Appender for Uneven {
+        fn append(&self, chunk: Chunk) -> BoxFuture<'static, Result<Offset, AppendError>> {
+            let order = Arc::clone(&self.0);
+            Box::pin(async move {
+                let key = chunk.iter().next().unwrap().0.to_vec();
+                let number = u64::from(*key.first().unwrap());
+                tokio::time::sleep(Duration::from_millis(20 - 2 * number)).await;
+                order.lock().unwrap().push(key);
+                Ok(Offset(number + 1))
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn chunks_of_a_partition_reach_the_log_in_the_order_of_the_file() {
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let limits = Limits::default();
+        let metrics = Metrics::new(&service::metrics::Registry::new().unwrap()).unwrap();
+        let mut appends = Appends::new(Arc::new(Uneven(order.clone())), Uuid::nil(), &limits, metrics);
+        for number in 0..8_u8 {
+            let mut chunk = Chunk::new(Partition(0));
+            chunk.push(&[number], b"value");
+            appends
+                .hand_over(
+                    Open {
+                        chunk,
+                        rows: vec![u64::from(number)],
+                    },
+                    None,
+                )
+                .await;
+        }
+        appends.finish().await;
+        assert_eq!(appends.accepted, 8);
+        let expected: Vec<Vec<u8>> = (0..8_u8).map(|number| vec![number]).collect();
+        assert_eq!(*order.lock().unwrap(), expected);
     }
 }
