@@ -86,7 +86,8 @@ impl Store {
 
     /// The life of a view's table for a partition: a random id in the view's own table, read if it is there, else begun. Every progress
     /// row carries it, so that one written just after its table was emptied is never believed. Written with a fixed
-    /// stamp and read back: of two that begin a life at once, both get the one that the store keeps.
+    /// stamp and read back: of two that begin a life at once one may go on with an
+    /// id that the store does not keep: its progress is then not believed, and it finds that out and begins again.
     pub async fn begin(&self, view: View, partition: Partition) -> Result<uuid::Uuid, Error> {
         let place = birth_place(partition);
         if let Some(life) = self.progress_rows(view).await?.get(&place) {

@@ -1,4 +1,4 @@
-//! What the projector needs of a view store: the real ones, and the one that forgets and fails in tests.
+//! What the projector needs of a view store.
 
 use schemas::Partition;
 use schemas::row::{Progress, Row, View};
