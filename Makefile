@@ -4,7 +4,7 @@ SHELL := /bin/bash
 ENGINES := bash deploy/engines/engines
 BIN := target/release/tidemark
 
-.PHONY: run check test prove engines-up engines-down tools
+.PHONY: run check test prove bench engines-up engines-down tools
 
 run: tools ## build, start everything in one process, load the sample, go on serving
 	cargo build --release --locked -p cli
@@ -34,6 +34,10 @@ prove: tools engines-up ## the longer kill and fault runs
 	    echo "prove: the chain tests pass $$rule: they show nothing" >&2; exit 1; \
 	  else echo "prove: the chain tests fail $$rule, as they must"; fi; \
 	done
+
+bench: tools engines-up ## rates and processor time beside the bare client's
+	cargo build --release --locked -p cli -p bench
+	eval "$$($(ENGINES) env)"; TIDEMARK_BIN="$$PWD/$(BIN)" target/release/bench
 
 engines-up:
 	$(ENGINES) up

@@ -198,6 +198,7 @@ impl Lane {
         if self.is_due() {
             self.commit()?;
         }
+        self.ask_lag();
         if self.is_full() {
             return Ok(());
         }

@@ -1,7 +1,8 @@
 //! The program as its user meets it, on the embedded log and store: settings, the sample file, the audit.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -92,6 +93,31 @@ fn ports() -> [String; 2] {
     listeners.map(|listener| listener.local_addr().unwrap().to_string())
 }
 
+/// At rest the metrics must say so within seconds, though no commit follows the last one.
+fn no_lag_is_shown(admin: &str) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let mut stream = TcpStream::connect(admin).unwrap();
+        write!(
+            stream,
+            "GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut shown = String::new();
+        stream.read_to_string(&mut shown).unwrap();
+        let lags: Vec<&str> = shown
+            .lines()
+            .filter(|line| line.starts_with("tidemark_lane_lag_records{"))
+            .collect();
+        assert!(!lags.is_empty(), "{shown}");
+        if lags.iter().all(|line| line.ends_with(" 0")) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{lags:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 fn audit(data: &str) -> Output {
     tidemark()
         .args(["audit", "--embedded", "--data", data])
@@ -146,6 +172,7 @@ fn the_sample_is_counted_as_expected_and_the_audit_finds_nothing() {
             Some(2),
             "a folder in use cannot be audited"
         );
+        no_lag_is_shown(&admin);
         assert_eq!(running.stop(), Some(0));
         lines.join("\n")
     };

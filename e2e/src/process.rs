@@ -91,6 +91,11 @@ pub struct Process {
 }
 
 impl Process {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL, and waits until it is gone. Gives the moment just before.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ pub struct Limits {
     pub bulk_chunk_bytes: usize,
     /// When a request is bulk, in bytes of records appended: 4 MiB.
     pub bulk_after_bytes: usize,
-    /// Chunks of one request that wait for the log at one time: 16. One more waits for the oldest.
+    /// Chunks of one request that wait for the log at one time: 8. One more waits for the oldest.
     pub chunks_in_flight: usize,
     /// Bytes that all requests together may hold, in chunks and in rows that are not complete: 256 MiB. Where less than
     /// a piece is left, a new request gets a 503; one that has begun waits.
@@ -49,7 +49,7 @@ impl From<&config::Http> for Limits {
             chunk_bytes: 256 * 1024,
             bulk_chunk_bytes: 1024 * 1024,
             bulk_after_bytes: 4 * 1024 * 1024,
-            chunks_in_flight: 16,
+            chunks_in_flight: 8,
             held_bytes: 256 * 1024 * 1024,
             room_timeout: Duration::from_secs(10),
             retry_after_s: service::http::RETRY_AFTER_S,

@@ -71,7 +71,7 @@ impl Lane {
                 for held in self.held.values_mut() {
                     held.source.believe();
                 }
-                self.ask_lag()
+                Ok(())
             }
             Err(CommitError::Aborted(reason)) => {
                 tracing::warn!(
@@ -90,8 +90,8 @@ impl Lane {
         }
     }
 
-    /// Asks how far behind the partitions are, now and then.
-    fn ask_lag(&mut self) -> Result<(), Ended> {
+    /// Asks how far behind the partitions are, now and then; also where nothing comes, else the last answer would stand for ever.
+    pub(super) fn ask_lag(&mut self) {
         for (partition, held) in &mut self.held {
             if held.lag_asked.is_some_and(|asked| asked.elapsed() < LAG_EVERY) {
                 continue;
@@ -102,6 +102,5 @@ impl Lane {
                 self.tools.metrics.lag(*partition, held.lag);
             }
         }
-        Ok(())
     }
 }

@@ -60,7 +60,7 @@ pub struct Kafka {
     /// Default 10,000; `TIDEMARK_KAFKA__PRODUCE_DEADLINE_MS`.
     pub produce_deadline_ms: u32,
     /// Bytes of records that may wait to be sent.
-    /// Default 64 MiB; `TIDEMARK_KAFKA__BUFFER_BYTES`.
+    /// Default 32 MiB; `TIDEMARK_KAFKA__BUFFER_BYTES`.
     pub buffer_bytes: u64,
     /// Milliseconds without a heartbeat after which the group gives a lane's partitions to others.
     /// Default 45,000; `TIDEMARK_KAFKA__SESSION_TIMEOUT_MS`.
@@ -91,7 +91,7 @@ impl Default for Kafka {
             replication_factor: 1,
             linger_ms: 5,
             produce_deadline_ms: 10_000,
-            buffer_bytes: 64 * 1024 * 1024,
+            buffer_bytes: 32 * 1024 * 1024,
             session_timeout_ms: 45_000,
             transaction_timeout_ms: 10_000,
             instance_id: None,
