@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 ENGINES := bash deploy/engines/engines
 BIN := target/release/tidemark
+DENY := target/tools/bin/cargo-deny
 
 .PHONY: run check test prove bench engines-up engines-down tools
 
@@ -14,11 +15,15 @@ tools: ## what builds need beside Rust: a C compiler and zlib's headers for libr
 	@command -v cc >/dev/null && command -v make >/dev/null || { apt-get update && apt-get install -y build-essential; }
 	@[ -e /usr/include/zlib.h ] || ls /usr/include/*/zlib.h >/dev/null 2>&1 || { apt-get update && apt-get install -y zlib1g-dev; }
 
-check: tools ## format, lints, docs, and the rules that no tool knows
+$(DENY): ## licences, bans and sources; nothing of it ends up in the program
+	cargo install cargo-deny --version 0.20.2 --locked --no-default-features --root target/tools --target-dir target/tools/build
+	rm -rf target/tools/build
+
+check: tools $(DENY) ## format, lints, docs, and the rules that no tool knows
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
-	bash deploy/checks
+	PATH="$$PWD/target/tools/bin:$$PATH" bash deploy/checks
 
 test: tools engines-up ## all tests, on the real engines
 	cargo test --workspace --locked --no-run

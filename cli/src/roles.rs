@@ -162,7 +162,14 @@ impl Source {
 
 fn ingest_router(world: &World<'_>, target: Target) -> anyhow::Result<Router> {
     let metrics = ingest::Metrics::new(&world.metrics)?;
-    let ingest = Ingest::new(target, ingest::Limits::from(&world.config.http), metrics, now);
+    let http = &world.config.http;
+    let ingest = Ingest::new(
+        target,
+        ingest::Limits::from(http),
+        metrics,
+        now,
+        http.live_event_secret.reveal(),
+    );
     Ok(ingest::router(ingest).merge(ingest::health(world.readiness.clone())))
 }
 

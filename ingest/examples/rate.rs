@@ -139,6 +139,7 @@ async fn once(content_type: &str, body: Bytes) -> f64 {
         Limits::default(),
         Metrics::new(&registry).unwrap(),
         clock,
+        "secret",
     ));
     let pieces: Vec<Bytes> = (0..body.len())
         .step_by(PIECE)

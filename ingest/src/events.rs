@@ -25,7 +25,7 @@ use service::http::Problem;
 use std::sync::Arc;
 
 /// Whose events come without a credential.
-const DEFAULT_TENANT: &str = "default";
+pub(crate) const DEFAULT_TENANT: &str = "default";
 /// What a body may take in its decoder: the largest window of zstd.
 const DECODER_BYTES: u64 = 8 * 1024 * 1024;
 

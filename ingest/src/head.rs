@@ -138,7 +138,8 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {
     }
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+/// The header `Idempotency-Key`, where it is there.
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(key) = text(headers, IDEMPOTENCY_KEY)? else {
         return Ok(None);
     };

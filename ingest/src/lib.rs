@@ -9,6 +9,8 @@
 mod limits;
 /// The way of one request.
 mod events;
+/// `POST /liveEvent`.
+mod live_event;
 /// What the head of a request says.
 mod head;
 /// Bodies, decompressed, in pieces.
@@ -54,6 +56,7 @@ pub struct Ingest {
     rooms: Rooms,
     metrics: Metrics,
     clock: fn() -> Timestamp,
+    live_event_secret: live_event::Secret,
 }
 
 /// Where events go.
@@ -70,8 +73,14 @@ pub struct Target {
 }
 
 impl Ingest {
-    /// Ingest into `target`. `clock` gives the present time.
-    pub fn new(target: Target, limits: Limits, metrics: Metrics, clock: fn() -> Timestamp) -> Self {
+    /// Ingest into `target`. `clock` gives the present time; `live_event_secret` is what clients of `POST /liveEvent` must know.
+    pub fn new(
+        target: Target,
+        limits: Limits,
+        metrics: Metrics,
+        clock: fn() -> Timestamp,
+        live_event_secret: &str,
+    ) -> Self {
         let Target {
             appender,
             partitions,
@@ -88,6 +97,7 @@ impl Ingest {
             rooms,
             metrics,
             clock,
+            live_event_secret: live_event::Secret::new(live_event_secret),
         }
     }
 }
@@ -96,5 +106,6 @@ impl Ingest {
 pub fn router(ingest: Ingest) -> Router {
     Router::new()
         .route("/v1/events", post(events::post))
+        .route("/liveEvent", post(live_event::post))
         .with_state(Arc::new(ingest))
 }

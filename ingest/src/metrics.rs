@@ -23,8 +23,8 @@ const CODES: [&str; 16] = [
     "refused",
 ];
 /// Every status that ingest answers with.
-const STATUSES: [&str; 10] = [
-    "200", "202", "400", "405", "408", "413", "415", "422", "500", "503",
+const STATUSES: [&str; 11] = [
+    "200", "202", "400", "403", "405", "408", "413", "415", "422", "500", "503",
 ];
 /// Why a body was not read to its end.
 const FAULTS: [&str; 6] = [

@@ -18,3 +18,5 @@ mod refusals;
 mod log_faults;
 /// Bodies that break off, are slow, or are huge.
 mod bodies;
+/// Unchanged clients of an older service.
+mod live_event;

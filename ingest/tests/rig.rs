@@ -169,7 +169,7 @@ impl Server {
             topic_id: TOPIC,
             schema_id: SCHEMA_ID,
         };
-        let ingest = Ingest::new(target, limits, Metrics::new(&registry).unwrap(), || NOW);
+        let ingest = Ingest::new(target, limits, Metrics::new(&registry).unwrap(), || NOW, "secret");
         let shutdown = Shutdown::new();
         let readiness = service::readiness::Readiness::new(&shutdown);
         let routes = router(ingest).merge(ingest::health(readiness));
@@ -240,6 +240,8 @@ pub struct Answer {
     pub status: u16,
     pub head: String,
     pub body: Value,
+    /// The body as it came.
+    pub text: String,
 }
 
 impl Answer {
@@ -258,10 +260,12 @@ impl Answer {
         let json = body
             .find(['{', '['])
             .map_or("", |start| &body[start..=body.rfind(['}', ']']).unwrap()]);
+        let plain = body;
         let body = serde_json::from_str(json).unwrap_or(Value::Null);
         Self {
             status,
             head: head.to_ascii_lowercase(),
+            text: plain.to_owned(),
             body,
         }
     }

@@ -37,6 +37,8 @@ mod letters;
 mod days;
 /// `GET /v1/users/{id}`.
 mod users;
+/// `GET /userEvents/{userId}`.
+mod user_events;
 /// `GET /v1/receipts/{receipt}`.
 mod receipts;
 /// `GET /v1/ledger`.
@@ -96,6 +98,7 @@ pub fn router(state: QueryApi) -> Router {
         .route("/v1/days/{date}", get(days::one))
         .route("/v1/users/{id}", get(users::total))
         .route("/v1/users/{id}/days", get(users::days))
+        .route("/userEvents/{id}", get(user_events::show))
         .route("/v1/receipts/{receipt}", get(receipts::show))
         .route("/v1/ledger", get(ledger::show))
         .route("/v1/dead-letters", get(dead_letters::list))

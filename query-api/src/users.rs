@@ -24,9 +24,9 @@ use std::sync::Arc;
 /// A user's totals over all time.
 #[derive(Debug, Serialize)]
 pub(crate) struct Totals {
-    user_id: String,
+    pub(crate) user_id: String,
     as_of: AsOf,
-    total: Total,
+    pub(crate) total: Total,
     by_type: Vec<TypeLine>,
 }
 

@@ -99,3 +99,18 @@ async fn a_users_view_that_was_emptied_is_not_a_user_without_events() {
         assert_eq!(answer.body["view"], "users");
     }
 }
+
+#[tokio::test]
+async fn clients_of_the_older_service_read_a_users_revenue() {
+    let fixture = filled().await;
+    let answer = fixture.get("/userEvents/u1").await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.body),
+        (200, json!([{"user_id": "u1", "revenue": 98}]))
+    );
+    assert_eq!(
+        fixture.ok("/userEvents/u10").await,
+        json!([{"user_id": "u10", "revenue": 1000}])
+    );
+    assert_eq!(fixture.get("/userEvents/nobody").await.status, 404);
+}

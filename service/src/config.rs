@@ -36,6 +36,7 @@ pub use self::error::{ConfigError, Fault};
 pub use self::http::Http;
 pub use self::kafka::{Kafka, Registry};
 pub use self::query::{Log, LogFormat, Query};
+pub use self::redact::Secret;
 pub use self::store::{Consistency, Store};
 
 use self::check::Checks;

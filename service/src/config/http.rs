@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::check::Checks;
+use super::redact::Secret;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -59,6 +60,10 @@ pub struct Http {
     /// Rows listed in one answer; the number left out is said.
     /// Default 1000; `TIDEMARK_HTTP__RESULTS_LIMIT`.
     pub results_limit: usize,
+    /// What clients of `POST /liveEvent` must send as `Authorization`. The default is the older service's own, known to everybody:
+    /// it holds while only this machine is answered.
+    /// Default `secret`; `TIDEMARK_HTTP__LIVE_EVENT_SECRET`.
+    pub live_event_secret: Secret,
 }
 
 impl Default for Http {
@@ -77,6 +82,7 @@ impl Default for Http {
             request_queue: 512,
             drain_deadline_ms: 20_000,
             results_limit: 1000,
+            live_event_secret: Secret::new("secret"),
         }
     }
 }
@@ -148,5 +154,6 @@ impl Http {
         checks.range("http.request_queue", self.request_queue as u64, 1, 1_000_000);
         checks.range("http.drain_deadline_ms", self.drain_deadline_ms, 0, HOUR_MS);
         checks.range("http.results_limit", self.results_limit as u64, 1, 100_000);
+        checks.text("http.live_event_secret", self.live_event_secret.reveal(), 1024);
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! It errs towards hiding: the path `ssl.key.location` is redacted though it is only a path.
 
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
 /// Stands where a secret stood.
 pub(super) const REDACTED: &str = "<redacted>";
 
@@ -16,6 +19,32 @@ const SECRET_WORDS: [&str; 7] = [
     "oauthbearer.config",
 ];
 
+/// Settings of ours that are secrets.
+const SECRETS: [&str; 1] = ["http.live_event_secret"];
+
+/// A secret in the settings: it shows itself to whoever asks by name, and never by `Debug`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps a secret.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// The secret itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REDACTED)
+    }
+}
+
 /// The value as it may be shown.
 pub(super) fn value(key: &str, value: &str) -> String {
     if is_secret(key) {
@@ -26,11 +55,11 @@ pub(super) fn value(key: &str, value: &str) -> String {
 
 /// Whether the value of this key must never be shown.
 ///
-/// Only raw librdkafka properties can hold secrets; settings of ours, such as `store.keyspace`, never do. A path in
-/// `kafka.extra_files` is where a secret lies, not the secret.
+/// Secrets of ours, and raw librdkafka properties that sound like one; other settings of ours, such as `store.keyspace`, never hold
+/// one. A path in `kafka.extra_files` is where a secret lies, not the secret.
 pub(super) fn is_secret(key: &str) -> bool {
     let Some(property) = key.strip_prefix("kafka.extra.") else {
-        return false;
+        return SECRETS.contains(&key);
     };
     let property = property.to_ascii_lowercase();
     SECRET_WORDS.iter().any(|word| property.contains(word))

@@ -196,6 +196,14 @@ fn a_secret_shows_nowhere() {
 }
 
 #[test]
+fn our_own_secret_shows_nowhere() {
+    let config = load(Some("[http]\nlive_event_secret = \"hunter2\"\n"), &[], &[]).unwrap();
+    assert_eq!(config.http.live_event_secret.reveal(), "hunter2");
+    let shown = format!("{config:?} {:?}", config.explain());
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
 fn a_secret_comes_from_a_file() {
     let mut secret = tempfile::NamedTempFile::new().unwrap();
     secret.write_all(b"hunter2\n").unwrap();
