@@ -2,6 +2,10 @@
 //! is a cache of what the chain says, made anew at every start, so nothing in it needs to survive.
 //!
 //! A read that fails stops the lane: to take it for "not there" would count a duplicate.
+//!
+//! Each space is a database of its own. As keyspaces of one database they would leave something behind: fjall writes the list of
+//! keyspaces anew for each that comes or goes and keeps the old lists, so a process of many take-overs would fill its disk. And a
+//! keyspace that is cleared and used again must not be trusted, since a compaction under way may bring back what was cleared.
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use std::fs::File;
@@ -9,8 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// fjall's block cache for all partitions of a process, in bytes: small, since a filter keeps most look-ups away.
-const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+/// fjall's block cache of one space, in bytes: small, since a filter keeps most look-ups away.
+const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 /// Memtable of one keyspace, in bytes.
 const MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
 
@@ -22,7 +26,7 @@ pub struct SpillError(#[from] fjall::Error);
 /// One process's folder; cheap to clone. The folder is wiped when it is opened and locked while it is open.
 #[derive(Clone)]
 pub struct Spill {
-    database: Database,
+    folder: Arc<Path>,
     named: Arc<AtomicU64>,
     /// Held as long as anybody may look into the folder.
     _lock: Arc<File>,
@@ -44,14 +48,8 @@ impl Spill {
             }
             _ => {}
         }
-        let database = Database::builder(folder)
-            .cache_size(CACHE_BYTES)
-            .max_journaling_size(64 * 1024 * 1024)
-            .manual_journal_persist(true)
-            .worker_threads(1)
-            .open()?;
         Ok(Self {
-            database,
+            folder: folder.into(),
             named: Arc::default(),
             _lock: Arc::new(lock),
         })
@@ -59,15 +57,23 @@ impl Spill {
 
     /// A new, empty space. It is removed when it is dropped.
     pub fn space(&self) -> Result<Space, SpillError> {
-        let name = format!("s{}", self.named.fetch_add(1, Ordering::Relaxed));
+        let name = self.named.fetch_add(1, Ordering::Relaxed).to_string();
+        let database = Database::builder(self.folder.join(name))
+            .cache_size(CACHE_BYTES)
+            .max_journaling_size(64 * 1024 * 1024)
+            .manual_journal_persist(true)
+            .worker_threads(1)
+            .temporary(true)
+            .open()?;
         let options = || {
             KeyspaceCreateOptions::default()
                 .max_memtable_size(MEMTABLE_BYTES)
                 .manual_journal_persist(true)
         };
         Ok(Space {
-            keyspace: self.database.keyspace(&name, options)?,
-            database: self.database.clone(),
+            keyspace: database.keyspace("space", options)?,
+            _database: database,
+            _spill: self.clone(),
         })
     }
 }
@@ -92,7 +98,10 @@ fn lock(folder: &Path) -> Result<File, SpillError> {
 /// A space of keys and values of one partition.
 pub struct Space {
     keyspace: Keyspace,
-    database: Database,
+    /// Removes its folder when it goes.
+    _database: Database,
+    /// The folder's lock is held as long as there is a space.
+    _spill: Spill,
 }
 
 impl std::fmt::Debug for Space {
@@ -117,9 +126,44 @@ impl Space {
     }
 }
 
-impl Drop for Space {
-    fn drop(&mut self) {
-        // What stays behind is wiped at the next start.
-        let _ = self.database.delete_keyspace(self.keyspace.clone());
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use super::*;
+
+    fn bytes_below(folder: &Path) -> u64 {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let size = |entry: std::fs::DirEntry| match entry.metadata() {
+            Ok(found) if found.is_dir() => bytes_below(&entry.path()),
+            Ok(found) => found.len(),
+            Err(_) => 0,
+        };
+        entries.filter_map(Result::ok).map(size).sum()
+    }
+
+    #[test]
+    fn a_space_that_is_gone_takes_no_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("spill");
+        let spill = Spill::open(&path).unwrap();
+        for number in 0..50_u64 {
+            let space = spill.space().unwrap();
+            let key = |key: u64| (key + (number << 32)).to_be_bytes();
+            let noise: Vec<[u8; 8]> = (0..32_768).map(key).collect();
+            let value = [number as u8; 24];
+            space
+                .ingest(noise.iter().map(|key| (&key[..], &value[..])))
+                .unwrap();
+            assert!(space.get(&key(7)).unwrap().is_some());
+        }
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while path.exists() && bytes_below(&path) > 0 {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{} bytes stay",
+                bytes_below(&path)
+            );
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
     }
 }
