@@ -31,6 +31,13 @@ pub struct Role {
 }
 
 impl Role {
+    /// With one more setting, or another value of one.
+    #[must_use]
+    pub fn with(mut self, variable: &str, value: impl ToString) -> Self {
+        self.env.push((variable.to_owned(), value.to_string()));
+        self
+    }
+
     /// Starts a process, and does not wait for it.
     ///
     /// # Errors

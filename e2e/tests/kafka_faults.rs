@@ -1,16 +1,13 @@
-//! Faults of the services on Kafka other than kills: an owner that stands still and wakes, a table that is emptied, and producers that
-//! go straight onto the topic with a partitioner of their own.
+//! Faults of the services on Kafka other than kills: an owner that stands still and wakes, and a table that is emptied.
 
-use crate::kafka::{Services, audit};
-use crate::rig::{RATE, SETTLE, each_key_counted_once, turn};
+use crate::rig::{RATE, each_key_counted_once, produce, turn, wait_until};
+use crate::services::{Services, audit};
 use e2e::cql;
 use e2e::model::Ledger;
-use e2e::paced::{Sender, Settings, counts_of, event_json};
+use e2e::paced::{Sender, Settings};
 use e2e::world::{Cluster, PATIENCE, SESSION_MS};
-use rdkafka::ClientConfig;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The frozen aggregator is past its session and its transactions when it wakes, with a batch in hand that others concluded.
 #[test]
@@ -81,53 +78,4 @@ fn an_emptied_table_is_filled_again() {
     wait_until(|| sent.counts.confirm(world.query_address).is_ok());
     services.stop();
     audit(&world);
-}
-
-/// librdkafka's own partitioner is none of ours: three records of four lie in the wrong partition, and some are sent twice.
-#[test]
-fn straight_onto_the_topic_by_other_partitioners() {
-    let _turn = turn();
-    let world = Cluster::new("straight").unwrap();
-    let services = Services::start(&world, true);
-    produce(&world, "s", 0..10_000);
-    produce(&world, "s", 5000..6000);
-    let expected = counts_of(0..10_000);
-    wait_until(|| expected.confirm(world.query_address).is_ok());
-    let ledger = Ledger::settled(world.query_address, SETTLE).unwrap();
-    println!("{ledger:?}");
-    assert_eq!(
-        (ledger.accepted, ledger.counted, ledger.duplicate),
-        (11_000, 10_000, 1000),
-        "{ledger:?}"
-    );
-    assert!(
-        ledger.rerouted > 4000 && ledger.dead_lettered == 0 && ledger.balanced,
-        "{ledger:?}"
-    );
-    services.stop();
-    audit(&world);
-}
-
-/// Puts events onto the topic as any producer may: JSON, the record's key being the event's, and the client's default partitioner.
-fn produce(world: &Cluster, keys: &str, numbers: std::ops::Range<u64>) {
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", &world.broker)
-        .create()
-        .unwrap();
-    for number in numbers {
-        let (key, value) = (format!("{keys}-{number}"), event_json(keys, number, 0));
-        producer
-            .send(BaseRecord::to(&world.events_topic).key(&key).payload(&value))
-            .unwrap();
-        producer.poll(Duration::ZERO);
-    }
-    producer.flush(PATIENCE).unwrap();
-}
-
-fn wait_until(mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SETTLE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within {SETTLE:?}");
-        sleep(Duration::from_millis(200));
-    }
 }

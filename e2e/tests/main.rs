@@ -11,7 +11,10 @@
 
 mod proxy;
 mod rig;
+mod services;
+mod moments;
 mod embedded;
 mod kafka;
+mod kafka_kills;
 mod kafka_faults;
 mod tears;

@@ -1,10 +1,15 @@
-//! What the tests of the whole program share: one at a time, seeded chance, and the check at the end.
+//! What the tests of the whole program share: one at a time, seeded chance, what is hit, and the check at the end.
 
 use e2e::model::Ledger;
-use e2e::paced::{Sent, mix};
+use e2e::paced::{Sent, event_json, mix};
+use e2e::world::{Cluster, PATIENCE};
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// New events a second.
 pub(crate) const RATE: u64 = 5000;
@@ -57,6 +62,23 @@ impl Chance {
     }
 }
 
+/// How often each thing was hit.
+#[derive(Default)]
+pub(crate) struct Tally(BTreeMap<String, u64>);
+
+impl Tally {
+    pub(crate) fn add(&mut self, what: String) {
+        *self.0.entry(what).or_default() += 1;
+    }
+
+    pub(crate) fn print(&self) {
+        println!("{} kills:", self.0.values().sum::<u64>());
+        for (what, count) in &self.0 {
+            println!("{count:5} {what}");
+        }
+    }
+}
+
 /// Waits until all is counted, and compares the ledger, each day and each user with what was sent.
 pub(crate) fn each_key_counted_once(server: SocketAddr, sent: &Sent) -> Ledger {
     let ledger = Ledger::settled(server, SETTLE).unwrap();
@@ -88,5 +110,30 @@ pub(crate) fn lag(server: SocketAddr) -> String {
     match Ledger::ask(server, Duration::from_secs(1)) {
         Ok(ledger) => format!("{} records in flight", ledger.in_flight),
         Err(_) => "the ledger not answered".to_owned(),
+    }
+}
+
+/// Puts events onto the topic as any producer may: JSON, the record's key being the event's, and the client's default partitioner.
+pub(crate) fn produce(world: &Cluster, keys: &str, numbers: std::ops::Range<u64>) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &world.broker)
+        .create()
+        .unwrap();
+    for number in numbers {
+        let (key, value) = (format!("{keys}-{number}"), event_json(keys, number, 0));
+        producer
+            .send(BaseRecord::to(&world.events_topic).key(&key).payload(&value))
+            .unwrap();
+        producer.poll(Duration::ZERO);
+    }
+    producer.flush(PATIENCE).unwrap();
+}
+
+/// Waits until it holds, at most [`SETTLE`].
+pub(crate) fn wait_until(mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SETTLE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {SETTLE:?}");
+        sleep(Duration::from_millis(200));
     }
 }

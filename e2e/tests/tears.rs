@@ -5,8 +5,8 @@
 //! way. (Where the client is told that all is well, as `proxy::tears` shows for other orders of requests, only the read-back
 //! does; that case is shown by the simulation in the crate `aggregator`, with its control.)
 
-use crate::kafka::audit;
 use crate::rig::{RATE, each_key_counted_once, turn};
+use crate::services::audit;
 use e2e::paced::{Sender, Settings};
 use e2e::proxy::{Action, EndTxn, Facts, Proxy, What};
 use e2e::world::{Cluster, PATIENCE, Service};
@@ -48,10 +48,8 @@ fn late_ends_of_transactions_and_lost_answers_change_no_count() {
     let _turn = turn();
     let world = Cluster::new("tears").unwrap();
     let proxy = Proxy::start(world.broker.parse().unwrap()).unwrap();
-    let mut role = world.aggregate("aggregate-1", true).unwrap();
-    role.env
-        .push(("TIDEMARK_KAFKA__BROKERS".to_owned(), proxy.address().to_string()));
-    let aggregator = Service::start(role).unwrap();
+    let role = world.aggregate("aggregate-1", true).unwrap();
+    let aggregator = Service::start(role.with("TIDEMARK_KAFKA__BROKERS", proxy.address())).unwrap();
     let ingest = Service::start(world.ingest().unwrap()).unwrap();
     let query = Service::start(world.query().unwrap()).unwrap();
     let sender = Sender::start(Settings {

@@ -50,7 +50,8 @@ impl ToClient {
 /// A request that the broker has not answered.
 struct Asked {
     request: Arc<Request>,
-    swallow: bool,
+    /// What was decided of the request, and so of its answer.
+    action: Action,
 }
 
 struct Connection<'a> {
@@ -108,9 +109,9 @@ impl Connection<'_> {
                 }
                 Action::Duplicate => self.hold(&request, bytes.clone(), None)?,
                 Action::Delay(time) => tokio::time::sleep(time).await,
-                Action::Pass | Action::DropResponse => {}
+                Action::Pass | Action::DropResponse | Action::Withhold => {}
             }
-            self.expect(request, action == Action::DropResponse)?;
+            self.expect(request, action)?;
             frame::write(&mut broker, &bytes).await?;
         }
         Ok("the client closed")
@@ -120,7 +121,7 @@ impl Connection<'_> {
         while let Some(bytes) = frame::read(&mut broker).await? {
             self.shared.switches.flowing().await;
             let correlation_id = Reader::new(&bytes).int32()?;
-            let Asked { request, swallow } = self
+            let Asked { request, action } = self
                 .asked
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -130,10 +131,12 @@ impl Connection<'_> {
             self.shared.events.push(What::ResponseSeen {
                 request: Arc::clone(&request),
                 answer,
-                delivered: !swallow,
+                delivered: !matches!(action, Action::DropResponse | Action::Withhold),
             });
-            if swallow {
-                return Ok("a rule closed it instead of the answer");
+            match action {
+                Action::DropResponse => return Ok("a rule closed it instead of the answer"),
+                Action::Withhold => continue,
+                _ => {}
             }
             let response = rewrite(request.api, request.version, bytes, self.shared.address)?;
             frame::write(&mut *self.sink.lock().await, &response).await?;
@@ -154,7 +157,7 @@ impl Connection<'_> {
         Ok(())
     }
 
-    fn expect(&self, request: Arc<Request>, swallow: bool) -> Result<()> {
+    fn expect(&self, request: Arc<Request>, action: Action) -> Result<()> {
         if !request.is_answered() {
             return Ok(());
         }
@@ -164,7 +167,7 @@ impl Connection<'_> {
             "more than {IN_FLIGHT_LIMIT} requests without an answer"
         );
         if asked
-            .insert(request.correlation_id, Asked { request, swallow })
+            .insert(request.correlation_id, Asked { request, action })
             .is_some()
         {
             bail!("the client used a correlation id twice");

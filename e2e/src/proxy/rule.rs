@@ -21,6 +21,8 @@ pub enum Action {
     /// Forwarded; the broker's answer is swallowed and the client's connection closed: "the commit's answer
     /// was lost".
     DropResponse,
+    /// Forwarded; the broker's answer is swallowed and the connection stays: the client goes on waiting.
+    Withhold,
     /// Not forwarded; the client's connection is closed: "the request was lost".
     CloseBeforeForward,
     /// As `Pass`, and a copy is kept until [`release`](super::Proxy::release): "the network delivers it a

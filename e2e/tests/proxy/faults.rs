@@ -84,6 +84,27 @@ fn a_commit_that_timed_out_may_have_happened_and_can_be_asked_again() {
 }
 
 #[test]
+fn a_commit_whose_answer_is_withheld_is_done_and_leaves_the_client_waiting() {
+    let rig = Rig::new("withheld", 1);
+    let writer = rig.producer();
+    rig.proxy.once(end_of(&rig), Action::Withhold);
+    writer.begin();
+    writer.write(0, "a").unwrap();
+    let mark = rig.proxy.mark();
+    let timed_out = writer
+        .producer
+        .commit_transaction(Duration::from_secs(1))
+        .unwrap_err();
+    assert_eq!(timed_out.rdkafka_error_code(), Some(OperationTimedOut));
+    let closed = |event: &Event| event.sequence > mark && matches!(event.what, What::Closed { .. });
+    assert!(
+        !rig.proxy.events().iter().any(closed),
+        "the connections were kept"
+    );
+    assert_eq!(rig.committed(), ["a"]);
+}
+
+#[test]
 fn a_doubled_commit_commits_half_of_the_next_transaction() {
     let rig = Rig::new("doubled", 2);
     let writer = rig.producer();
