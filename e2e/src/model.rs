@@ -41,6 +41,8 @@ pub struct Ledger {
     pub dead_lettered: u64,
     /// Copied to the partition that they belong to.
     pub rerouted: u64,
+    /// Those copies; more than `rerouted` where a new owner repeated some.
+    pub copies: u64,
     /// Not concluded yet.
     pub in_flight: u64,
     /// Whether all of it adds up in each partition.
@@ -140,6 +142,7 @@ impl Ledger {
             duplicate: number(&answer, "duplicate")?,
             dead_lettered: number(&answer, "dead_lettered")?,
             rerouted: number(&answer, "rerouted")?,
+            copies: number(&answer, "copies")?,
             in_flight: number(&answer, "in_flight")?,
             balanced: answer
                 .get("balanced")

@@ -25,8 +25,10 @@ const BAD: [&str; 2] = [
     r#"{"event_type":"click","timestamp":"2025-11-04T00:00:00Z","idempotency_key":"nobody"}"#,
     r#"{"user_id":"u","event_type":"click","timestamp":"yesterday","#,
 ];
-/// Users, so that all can be asked for at the end.
+/// Users that come again and again; their rows change all the time.
 const USERS: u64 = 60;
+/// Every so many events is one of a user that never comes again: nothing would mend its row.
+const ONCE: u64 = 100;
 const TYPES: [&str; 3] = ["click", "view", "purchase"];
 const DAYS: [&str; 4] = ["2025-11-01", "2025-11-02", "2025-11-03", "2025-11-04"];
 /// Senders at one time; each has one request open.
@@ -325,8 +327,12 @@ impl Event {
                 .copied()
                 .unwrap_or_default()
         };
+        let user = match number % ONCE {
+            1 => format!("once-{number}"),
+            _ => format!("u{}", drawn % USERS),
+        };
         Self {
-            user: format!("u{}", drawn % USERS),
+            user,
             event_type: pick(&TYPES, drawn >> 16),
             day: pick(&DAYS, drawn >> 32),
             cents: (drawn >> 40) % 100_000,

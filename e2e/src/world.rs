@@ -1,8 +1,8 @@
 //! Where processes run: a folder, ports and names that no other test has. A folder of a test that passed is deleted; of one that
 //! failed it stays, under `target/e2e`.
 
-use crate::cql;
 use crate::process::{Process, Role};
+use crate::{client, cql};
 use anyhow::Context;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -238,6 +238,25 @@ impl Service {
     pub fn start(role: Role) -> anyhow::Result<Self> {
         let process = role.start(PATIENCE)?;
         Ok(Self { role, process })
+    }
+
+    /// The sum of a metric over its labels; 0 where it is not there.
+    ///
+    /// # Errors
+    /// If it has no admin port, or that does not answer.
+    pub fn metric(&self, name: &str) -> anyhow::Result<u64> {
+        let admin = self.role.admin.context("a role without an admin port")?;
+        let answer = client::get(admin, "/metrics", PATIENCE)?;
+        let series = |line: &&str| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(['{', ' ']))
+        };
+        let value = |line: &str| {
+            line.rsplit(' ')
+                .next()
+                .and_then(|value| value.parse::<u64>().ok())
+        };
+        Ok(answer.text().lines().filter(series).filter_map(value).sum())
     }
 
     /// Starts it again, in place of the process that was killed.

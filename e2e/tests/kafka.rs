@@ -66,11 +66,10 @@ fn straight_onto_the_topic_by_other_partitioners() {
     wait_until(|| expected.confirm(world.query_address).is_ok());
     let ledger = Ledger::settled(world.query_address, SETTLE).unwrap();
     println!("{ledger:?}");
-    assert_eq!(
-        (ledger.accepted, ledger.counted, ledger.duplicate),
-        (11_000, 10_000, 1000),
-        "{ledger:?}"
-    );
+    assert_eq!((ledger.accepted, ledger.counted), (11_000, 10_000), "{ledger:?}");
+    // A partition that finds its owner late has copies written twice; each of these is a duplicate.
+    let repeated = ledger.copies - ledger.rerouted;
+    assert_eq!(ledger.duplicate, 1000 + repeated, "{ledger:?}");
     assert!(
         ledger.rerouted > 4000 && ledger.dead_lettered == 0 && ledger.balanced,
         "{ledger:?}"

@@ -90,6 +90,8 @@ fn kill_aggregator(
     }
     let held = moment.reach(proxy);
     if held.is_some() {
+        // It stands there; what it committed before, or with a request that is only not answered, is on its way to the store meanwhile.
+        sleep(chance.ms(0, 40));
         aggregator.process.kill().unwrap();
     } else if aggregator.process.is_alive().unwrap() {
         println!("not reached: {}: {}", aggregator.role.name, moment.name());

@@ -16,5 +16,6 @@ mod moments;
 mod embedded;
 mod kafka;
 mod kafka_kills;
-mod kafka_faults;
+mod members;
+mod restore;
 mod tears;

@@ -84,7 +84,8 @@ impl Moment {
     }
 }
 
-/// All moments in an order of chance, again and again: each comes as often as the others.
+/// All moments in an order of chance, again and again. The last one comes three times: the batch is on the chain, so the projector
+/// works.
 pub(crate) struct Deck(Vec<Moment>);
 
 impl Deck {
@@ -99,6 +100,11 @@ impl Deck {
                 .iter()
                 .flat_map(|api| fates.map(|fate| Moment { api: *api, fate }))
                 .collect();
+            let committed = Moment {
+                api: Api::EndTxn,
+                fate: Fate::Unheard,
+            };
+            self.0.extend([committed; 2]);
         }
         let index = chance.below(self.0.len() as u64) as usize;
         self.0.swap_remove(index)
