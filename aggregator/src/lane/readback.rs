@@ -132,7 +132,10 @@ impl Lane {
     fn start(&mut self, partition: Partition) -> Result<(), Ended> {
         let (first, end) = match self.parts.reader.range(partition) {
             Ok(range) => range,
-            Err(LogError::Away(_)) => return Ok(()),
+            Err(LogError::Away(reason)) => {
+                tracing::warn!(lane = self.settings.name, %partition, reason, "the event log is away");
+                return Ok(());
+            }
             Err(error) => return Err(error.into()),
         };
         let Some(held) = self.held.get_mut(&partition) else {

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// How long to wait before asking again.
 const AGAIN: Duration = Duration::from_millis(50);
+/// How long to ask who leads, before the question itself is asked again.
+const LEADERS: Duration = Duration::from_secs(1);
 
 /// Asks for edges of one topic's partitions.
 pub(super) struct Edges<'a> {
@@ -65,14 +67,17 @@ impl Edges<'_> {
         let began = Instant::now();
         loop {
             let left = self.deadline.saturating_sub(began.elapsed());
-            match (Ask {
+            let ask = |timeout| Ask {
                 handle: self.handle,
-                timeout: left,
-            })
-            .edges(self.topic, partitions, edge)
-            {
+                timeout,
+            };
+            match ask(left).edges(self.topic, partitions, edge) {
                 Ok(edges) => return Ok(edges.into_iter().collect()),
-                Err(failure) if moves(&failure) && left > AGAIN => std::thread::park_timeout(AGAIN),
+                Err(failure) if moves(&failure) && left > AGAIN => {
+                    std::thread::park_timeout(AGAIN);
+                    // Where it fails, so does the next question, which says why.
+                    let _ = ask(left.min(LEADERS)).leaders(self.topic);
+                }
                 Err(failure) => {
                     return Err(log_error(
                         &format!("asking for the ends of {}", self.topic),

@@ -7,7 +7,7 @@ use rdkafka::bindings as native;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use schemas::{Offset, Partition};
 use std::ffi::CString;
-use std::ptr::{NonNull, null_mut};
+use std::ptr::{NonNull, null, null_mut};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -78,6 +78,32 @@ impl Ask<'_> {
         match answered.len() == partitions.len() {
             true => Ok(answered),
             false => Err(no_answer("some partitions")),
+        }
+    }
+
+    /// Has the client learn anew who leads the partitions of a topic, and since which epoch. A client that reads nothing would go on
+    /// asking by what it knew for minutes: librdkafka 2.12 learns nothing from a refusal of its old epoch here.
+    pub(in crate::kafka) fn leaders(&self, topic: &str) -> Result<(), Failure> {
+        let name = CString::new(topic).map_err(|error| Failure::local(error.to_string()))?;
+        let mut found = null();
+        // SAFETY: the client is alive and the name a C string; the topic object is ours until it is destroyed, once, below.
+        let code = unsafe {
+            let topic = native::rd_kafka_topic_new(self.handle.ptr(), name.as_ptr(), null_mut());
+            if topic.is_null() {
+                return Err(Failure::of(native::rd_kafka_last_error()));
+            }
+            let code =
+                native::rd_kafka_metadata(self.handle.ptr(), 0, topic, &mut found, millis(self.timeout));
+            native::rd_kafka_topic_destroy(topic);
+            code
+        };
+        if !found.is_null() {
+            // SAFETY: what the call gave is ours; what matters of it lies in the client.
+            unsafe { native::rd_kafka_metadata_destroy(found) };
+        }
+        match Code::from(code) {
+            Code::NoError => Ok(()),
+            _ => Err(Failure::of(code)),
         }
     }
 
