@@ -17,5 +17,6 @@ mod embedded;
 mod kafka;
 mod kafka_kills;
 mod members;
+mod producers;
 mod restore;
 mod tears;
