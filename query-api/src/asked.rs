@@ -1,7 +1,8 @@
-//! A range of days, a zone and types, as they were asked for.
+//! A range of days, a zone, buckets and types, as they were asked for.
 
+use crate::buckets::{Buckets, Fault, Width};
 use crate::params::{Params, invalid};
-use crate::zone::LocalDays;
+use crate::zone::{LocalDays, NotSupported};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use schemas::{Timestamp, limits};
@@ -13,14 +14,16 @@ use std::collections::BTreeSet;
 const DEFAULT_DAYS: i64 = 7;
 /// Most types that one query may name: more is a list, and all types are asked for by naming none.
 const TYPES: usize = 100;
+/// Buckets shorter than a day that one answer may have: the hours of more than a year.
+const BUCKETS: usize = 10_000;
 
-/// Which days of which zone.
+/// Which days of which zone, cut into buckets.
 #[derive(Debug)]
 pub(crate) struct Range {
     /// The zone.
     pub(crate) zone: Tz,
-    /// The days.
-    pub(crate) days: LocalDays,
+    /// Its days, in buckets.
+    pub(crate) buckets: Buckets,
 }
 
 /// Which types; all of them where none is named.
@@ -28,7 +31,7 @@ pub(crate) struct Range {
 pub(crate) struct Types(BTreeSet<String>);
 
 impl Range {
-    /// Reads `from`, `to` and `tz`. Without `to` it is today's date in the zone, or `from` where that is later; without
+    /// Reads `from`, `to`, `tz` and `bucket`. Without `to` it is today's date in the zone, or `from` where that is later; without
     /// `from` it is the last seven days up to `to`.
     pub(crate) fn read(params: &Params, limits: &config::Query, now: Timestamp) -> Result<Self, Problem> {
         let zone = zone(params)?;
@@ -49,15 +52,15 @@ impl Range {
             );
         }
         too_long(days, limits)?;
-        Self::of(from, to, zone)
+        Self::of(from, to, zone, width(params)?)
     }
 
-    /// One day, of the zone in `tz`.
+    /// One day, of the zone in `tz`, in buckets as in `bucket`.
     pub(crate) fn day(date: NaiveDate, params: &Params) -> Result<Self, Problem> {
-        Self::of(date, date, zone(params)?)
+        Self::of(date, date, zone(params)?, width(params)?)
     }
 
-    fn of(from: NaiveDate, to: NaiveDate, zone: Tz) -> Result<Self, Problem> {
+    fn of(from: NaiveDate, to: NaiveDate, zone: Tz, width: Width) -> Result<Self, Problem> {
         for (name, date) in [("from", from), ("to", to)] {
             // A day of margin on either side, since a zone may be that far from UTC.
             let first = NaiveDate::from_ymd_opt(limits::FIRST_YEAR, 1, 1).and_then(|date| date.pred_opt());
@@ -66,23 +69,32 @@ impl Range {
                 return Err(invalid(name, "must be in the years 1970 to 2200"));
             }
         }
-        let days = LocalDays::new(from, to, zone).map_err(|error| {
-            Problem::bad_request("zone_not_supported", "The zone is not supported at this time")
-                .detail(error.to_string())
-                .with("tz", zone.name())
-                .with("day", error.date.to_string())
+        let days = LocalDays::new(from, to, zone).map_err(|cause| not_supported(zone, cause))?;
+        let buckets = Buckets::cut(days, zone, width, BUCKETS).map_err(|fault| match fault {
+            Fault::NotSupported(cause) => not_supported(zone, cause),
+            Fault::TooMany => Problem::bad_request("too_many_buckets", "The answer would have too many buckets")
+                .detail(format!(
+                    "from {from} to {to} there are more than {BUCKETS} of bucket={}; ask for fewer days or longer buckets",
+                    width.word()
+                ))
+                .with("parameter", "bucket")
+                .with("limit_buckets", BUCKETS),
         })?;
-        Ok(Self { zone, days })
+        Ok(Self { zone, buckets })
     }
 }
 
 impl Types {
-    /// Reads `type`, which may stand several times.
+    /// Reads `type`, which may stand several times and hold several types with commas between them. A comma of a type itself
+    /// is written `\,` and a backslash before a comma `\\`.
     pub(crate) fn read(params: &Params) -> Result<Self, Problem> {
-        let types: BTreeSet<String> = params.all("type").map(str::to_owned).collect();
+        let types: BTreeSet<String> = params.all("type").flat_map(split).collect();
+        if types.contains("") {
+            return Err(invalid("type", "must not be empty"));
+        }
         match types.len() <= TYPES {
             true => Ok(Self(types)),
-            false => Err(invalid("type", &format!("may stand {TYPES} times"))),
+            false => Err(invalid("type", &format!("may name {TYPES} types")).with("limit_types", TYPES)),
         }
     }
 
@@ -102,6 +114,44 @@ pub(crate) fn too_long(days: i64, limits: &config::Query) -> Result<(), Problem>
         .with("limit_days", limits.range_limit_days))
 }
 
+/// The types of a list.
+fn split(list: &str) -> Vec<String> {
+    let mut types = vec![String::new()];
+    let mut letters = list.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let escaped = match letter {
+            '\\' => letters.next_if(|next| matches!(next, ',' | '\\')),
+            ',' => {
+                types.push(String::new());
+                continue;
+            }
+            _ => None,
+        };
+        if let Some(last) = types.last_mut() {
+            last.push(escaped.unwrap_or(letter));
+        }
+    }
+    types
+}
+
+fn width(params: &Params) -> Result<Width, Problem> {
+    let Some(word) = params.one("bucket")? else {
+        return Ok(Width::default());
+    };
+    let width = Width::ALL.into_iter().find(|width| width.word() == word);
+    width.ok_or_else(|| {
+        let words = Width::ALL.map(Width::word).join(", ");
+        invalid("bucket", &format!("must be one of {words}"))
+    })
+}
+
+fn not_supported(zone: Tz, cause: NotSupported) -> Problem {
+    Problem::bad_request("zone_not_supported", "The zone is not supported at this time")
+        .detail(cause.to_string())
+        .with("tz", zone.name())
+        .with("day", cause.date.to_string())
+}
+
 fn zone(params: &Params) -> Result<Tz, Problem> {
     let name = params.one("tz")?.unwrap_or("UTC");
     name.parse().map_err(|_| {
@@ -115,4 +165,24 @@ fn today(now: Timestamp, zone: Tz) -> NaiveDate {
         .unwrap_or_default()
         .with_timezone(&zone)
         .date_naive()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_types_is_cut_at_commas_that_are_not_escaped() {
+        for (list, types) in [
+            ("a", vec!["a"]),
+            ("a,b c", vec!["a", "b c"]),
+            ("a\\,b,c", vec!["a,b", "c"]),
+            ("a\\\\,b", vec!["a\\", "b"]),
+            ("a\\b\\", vec!["a\\b\\"]),
+            ("", vec![""]),
+            ("a,", vec!["a", ""]),
+        ] {
+            assert_eq!(split(list), types, "{list}");
+        }
+    }
 }

@@ -6,7 +6,7 @@
 //! that are only missing rows.
 //!
 //! Read it in this order: `days` is the way of one question; `params`, `zone` and `asked` are what was
-//! asked, `reflected` and `waiting` are what the views reflect, `tally` adds up. Only `reader.rs`, `ends.rs`
+//! asked, `reflected` and `waiting` are what the views reflect, `lines` reads and `tally` adds up. Only `reader.rs`, `ends.rs`
 //! and `letters.rs` look at the log.
 
 /// Who asks.
@@ -15,7 +15,9 @@ mod caller;
 mod params;
 /// Days of a zone, in quarter-hours.
 mod zone;
-/// A range of days, a zone and types, as asked for.
+/// Quarter-hours, hours, days and months of a zone.
+mod buckets;
+/// A range of days, a zone, buckets and types, as asked for.
 mod asked;
 /// Adding up partials.
 mod tally;
@@ -27,6 +29,8 @@ mod watch;
 mod reflected;
 /// Receipts, and waiting for them.
 mod waiting;
+/// The lines of an answer, made while rows are read.
+mod lines;
 /// A blocking log reader, behind a deadline.
 mod reader;
 /// Port: where the log ends.

@@ -1,8 +1,7 @@
 //! Adding up partials: a value is the sum of what each source partition contributed to it.
 
 use crate::asked::Types;
-use crate::zone::LocalDays;
-use chrono::NaiveDate;
+use crate::buckets::{Buckets, Label};
 use schemas::Day;
 use schemas::amount::Sum;
 use schemas::partial::{Cell, Cells};
@@ -20,25 +19,22 @@ pub(crate) struct Total {
     pub(crate) sum: Sum,
 }
 
-/// One line of an answer by day.
+/// One line of an answer by bucket.
 #[derive(Debug, Serialize)]
-pub(crate) struct DayLine {
-    /// The date in the zone that was asked for.
-    #[serde(serialize_with = "text")]
-    pub(crate) day: NaiveDate,
+pub(crate) struct Line {
+    /// Its bucket.
+    #[serde(flatten)]
+    pub(crate) label: Label,
     /// The type.
     pub(crate) event_type: String,
-    /// Its total on that day.
+    /// Its total in that bucket.
     #[serde(flatten)]
     pub(crate) total: Total,
 }
 
-/// Totals by day of a zone and type.
+/// Totals by bucket and type.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
-    days: BTreeMap<usize, BTreeMap<String, Total>>,
-    lines: usize,
-}
+pub(crate) struct Tally(BTreeMap<usize, BTreeMap<String, Total>>);
 
 impl Total {
     pub(crate) fn add(&mut self, cell: &Cell) {
@@ -56,29 +52,29 @@ impl Total {
 }
 
 impl Tally {
-    /// Adds the cells of one type on one UTC day, as far as they belong to `days`.
+    /// Adds the cells of one type on one UTC day, as far as they belong to `buckets`.
     pub(crate) fn add(
         &mut self,
         utc_day: Day,
         event_type: &str,
         cells: &Cells,
-        days: &LocalDays,
+        buckets: &Buckets,
         types: &Types,
     ) {
         if !types.has(event_type) {
             return;
         }
-        // Cells rise, so those of one local day stand together.
+        // Cells rise, so those of one bucket stand together.
         let mut run: Option<(usize, Total)> = None;
         for cell in cells.cells() {
-            let Some(index) = days.index(utc_day.quarter(cell.of_day)) else {
+            let Some(index) = buckets.index(utc_day.quarter(cell.of_day)) else {
                 continue;
             };
             match &mut run {
-                Some((day, total)) if *day == index => total.add(cell),
+                Some((bucket, total)) if *bucket == index => total.add(cell),
                 _ => {
-                    if let Some((day, total)) = run.take() {
-                        self.merge(day, event_type, &total);
+                    if let Some((bucket, total)) = run.take() {
+                        self.merge(bucket, event_type, &total);
                     }
                     let mut total = Total::default();
                     total.add(cell);
@@ -86,43 +82,43 @@ impl Tally {
                 }
             }
         }
-        if let Some((day, total)) = run {
-            self.merge(day, event_type, &total);
+        if let Some((bucket, total)) = run {
+            self.merge(bucket, event_type, &total);
         }
     }
 
-    fn merge(&mut self, day: usize, event_type: &str, total: &Total) {
-        let types = self.days.entry(day).or_default();
+    fn merge(&mut self, bucket: usize, event_type: &str, total: &Total) {
+        let types = self.0.entry(bucket).or_default();
         match types.get_mut(event_type) {
             Some(known) => known.merge(total),
             None => {
                 types.insert(event_type.to_owned(), *total);
-                self.lines += 1;
             }
         }
     }
 
-    /// How many lines the answer has by now.
-    pub(crate) fn lines(&self) -> usize {
-        self.lines
-    }
-
-    /// The lines by day and type. What has no events has no line.
-    pub(crate) fn into_lines(self, days: &LocalDays) -> Vec<DayLine> {
-        let by_day = self.days.into_iter();
-        by_day
-            .flat_map(|(index, types)| {
-                let day = days.date(index);
+    /// Takes out the lines of the buckets that end at `quarter` (since 1970) or before it, by bucket and type. What has no
+    /// events has no line.
+    pub(crate) fn take_before(&mut self, quarter: i64, buckets: &Buckets) -> Vec<Line> {
+        let mut lines = Vec::new();
+        while let Some(entry) = self.0.first_entry() {
+            let index = *entry.key();
+            if buckets.start(index + 1) > quarter {
+                break;
+            }
+            let types = entry.remove().into_iter();
+            let label = buckets.label(index);
+            lines.extend(
                 types
-                    .into_iter()
                     .filter(|(_, total)| total.count > 0)
-                    .map(move |(event_type, total)| DayLine {
-                        day,
+                    .map(|(event_type, total)| Line {
+                        label: label.clone(),
                         event_type,
                         total,
-                    })
-            })
-            .collect()
+                    }),
+            );
+        }
+        lines
     }
 }
 

@@ -6,13 +6,15 @@
 use crate::QueryApi;
 use crate::asked::{Range, Types};
 use crate::caller::Caller;
+use crate::lines::{Lines, Reads, Rows};
 use crate::params::{Params, RawQuery, invalid};
-use crate::reads::{ANSWER_DEADLINE, ANSWER_ROWS, malformed, too_large};
+use crate::reads::{ANSWER_DEADLINE, malformed};
 use crate::reflected::{AsOf, ENDS_AGE};
-use crate::tally::{DayLine, Tally, Total};
+use crate::tally::{Line, Tally, Total};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use futures::stream::{self, StreamExt};
 use schemas::partial::UserPartial;
 use schemas::row::{Row, RowKey, View};
 use schemas::{Day, limits};
@@ -20,6 +22,12 @@ use serde::Serialize;
 use service::http::Problem;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::time::Instant;
+
+/// UTC days of a user that one call of the store brings.
+const CALL_DAYS: u32 = 100;
+/// Such calls at one time.
+const CALLS_AT_ONCE: usize = 4;
 
 /// A user's totals over all time.
 #[derive(Debug, Serialize)]
@@ -43,7 +51,7 @@ pub(crate) struct ByDay {
     user_id: String,
     tz: &'static str,
     as_of: AsOf,
-    days: Vec<DayLine>,
+    days: Vec<Line>,
 }
 
 /// `GET /v1/users/{id}?after&wait`.
@@ -91,23 +99,45 @@ pub(crate) async fn days(
     let types = Types::read(&params)?;
     let after = api.after(&params)?;
     let reflected = api.reflected(View::Users, after.as_ref(), ENDS_AGE).await?;
-    let mut tally = Tally::default();
-    let span = reflected.within(range.days.utc_days());
-    for (day, partial) in partials(&api, &caller, &user_id, span).await? {
-        for (event_type, cells) in partial.types() {
-            tally.add(day, event_type, cells, &range.days, &types);
-        }
-        if tally.lines() > ANSWER_ROWS {
-            return Err(too_large());
-        }
-    }
-    api.confirm(View::Users, &reflected).await?;
+    let as_of = api.as_of(&reflected);
+    let span = reflected.within(range.buckets.days().utc_days());
+    let mut lines = Lines {
+        reads: Some(reads(&api, &caller, &user_id, span)),
+        api,
+        view: View::Users,
+        reflected,
+        buckets: range.buckets,
+        types,
+        deadline: Some(Instant::now() + ANSWER_DEADLINE),
+        tally: Tally::default(),
+    };
+    let lines = lines.all().await?;
     Ok(Json(ByDay {
         user_id,
         tz: range.zone.name(),
-        as_of: api.as_of(&reflected),
-        days: tally.into_lines(&range.days),
+        as_of,
+        days: lines,
     }))
+}
+
+/// The rows of one user, some days at a time.
+fn reads(api: &QueryApi, caller: &Caller, user: &str, span: Option<(Day, Day)>) -> Reads {
+    let Some((first, last)) = span else {
+        return stream::empty().boxed();
+    };
+    let (store, tenant): (_, Arc<str>) = (api.store.clone(), Arc::clone(&caller.tenant));
+    let user: Arc<str> = Arc::from(user);
+    let firsts = (first.0..=last.0).step_by(CALL_DAYS as usize);
+    let reads = stream::iter(firsts).map(move |first| {
+        let (store, tenant, user) = (store.clone(), Arc::clone(&tenant), Arc::clone(&user));
+        async move {
+            let behind = Day(first.saturating_add(CALL_DAYS));
+            let last = last.min(Day(behind.0 - 1));
+            let rows = store.user_rows(&tenant, &user, Day(first), last).await?;
+            Ok(Rows { behind, rows })
+        }
+    });
+    reads.buffered(CALLS_AT_ONCE).boxed()
 }
 
 async fn partials(

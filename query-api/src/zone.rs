@@ -10,26 +10,27 @@ use chrono_tz::{GapInfo, Tz};
 use schemas::{Day, Quarter};
 
 /// Seconds of a quarter-hour.
-const QUARTER_S: i64 = 900;
+pub(crate) const QUARTER_S: i64 = 900;
 
 /// Consecutive days of a zone.
 #[derive(Debug)]
 pub(crate) struct LocalDays {
     first: NaiveDate,
-    /// Where each day begins, and behind them where the last one ends. Never falling; equal where a day is empty.
-    starts: Vec<Quarter>,
+    /// The quarter-hour since 1970 with which each day begins, and behind them where the last one ends. Below zero before
+    /// 1970. Never falling; equal where a day is empty.
+    starts: Vec<i64>,
 }
 
 /// Why days of a zone cannot be told from quarter-hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("in this zone {date} does not begin on a quarter-hour of UTC")]
+#[error("in this zone the clocks of {date} do not keep to quarter-hours of UTC")]
 pub(crate) struct NotSupported {
     /// The first such day.
     pub(crate) date: NaiveDate,
 }
 
 impl LocalDays {
-    /// The days from `first` to `last`, both included. Before 1970 there is nothing, so there days may be empty.
+    /// The days from `first` to `last`, both included.
     pub(crate) fn new(first: NaiveDate, last: NaiveDate, zone: Tz) -> Result<Self, NotSupported> {
         let behind = last.succ_opt().unwrap_or(last);
         let starts = first
@@ -40,13 +41,14 @@ impl LocalDays {
         Ok(Self { first, starts })
     }
 
-    /// The place among these days of the one that a quarter-hour belongs to.
-    pub(crate) fn index(&self, quarter: Quarter) -> Option<usize> {
-        let index = self
-            .starts
-            .partition_point(|start| *start <= quarter)
-            .checked_sub(1)?;
-        (index + 1 < self.starts.len()).then_some(index)
+    /// The place among these days of the one that a quarter-hour (since 1970) belongs to.
+    pub(crate) fn index(&self, quarter: i64) -> Option<usize> {
+        index(&self.starts, quarter)
+    }
+
+    /// Where each day begins, in quarter-hours since 1970, and behind them where the last one ends.
+    pub(crate) fn starts(&self) -> &[i64] {
+        &self.starts
     }
 
     /// The date of the day at a place.
@@ -60,19 +62,25 @@ impl LocalDays {
     /// First and last UTC day that have part in these days; none if all of them are empty.
     pub(crate) fn utc_days(&self) -> Option<(Day, Day)> {
         let (first, behind) = (self.starts.first()?, self.starts.last()?);
-        let last = Quarter(behind.0.checked_sub(1)?);
-        (*first <= last).then(|| (first.day(), last.day()))
+        // Before 1970 there are no events.
+        let (first, last) = (
+            u32::try_from((*first).max(0)).ok()?,
+            u32::try_from(behind - 1).ok()?,
+        );
+        (first <= last).then(|| (Quarter(first).day(), Quarter(last).day()))
     }
 }
 
+/// The place among `starts`, which do not fall, of the piece that a quarter-hour belongs to; the last start only ends it.
+pub(crate) fn index(starts: &[i64], quarter: i64) -> Option<usize> {
+    let index = starts.partition_point(|start| *start <= quarter).checked_sub(1)?;
+    (index + 1 < starts.len()).then_some(index)
+}
+
 /// The quarter-hour at which a day begins; `None` if it begins within one.
-fn start(date: NaiveDate, zone: Tz) -> Option<Quarter> {
+fn start(date: NaiveDate, zone: Tz) -> Option<i64> {
     let instant = first_instant(date, zone)?.timestamp();
-    match instant.rem_euclid(QUARTER_S) {
-        // Before 1970 there are no events, so where such a day begins does not matter.
-        0 => Some(Quarter(u32::try_from(instant / QUARTER_S).unwrap_or(0))),
-        _ => None,
-    }
+    (instant.rem_euclid(QUARTER_S) == 0).then_some(instant / QUARTER_S)
 }
 
 /// The first instant at which clocks of the zone show this date's midnight or later.
@@ -130,7 +138,7 @@ mod tests {
                 if (first..=last).contains(&shown) {
                     *clocks.entry(shown).or_default() += 1;
                 }
-                if let Some(index) = days.index(Quarter(u32::try_from(quarter).unwrap())) {
+                if let Some(index) = days.index(quarter) {
                     assert_eq!(days.date(index), shown, "{zone}");
                     *mine.entry(shown).or_default() += 1;
                 }
@@ -228,8 +236,8 @@ mod tests {
         )
         .unwrap();
         assert_eq!(days.utc_days(), Some((Day(0), Day(0))));
-        assert_eq!(days.index(Quarter(0)), Some(1));
-        assert_eq!(days.index(Quarter(20)), None);
+        assert_eq!(days.index(0), Some(1));
+        assert_eq!(days.index(20), None);
         let days = LocalDays::new(date(1969, 12, 30), date(1969, 12, 31), chrono_tz::UTC).unwrap();
         assert_eq!(days.utc_days(), None);
     }

@@ -4,6 +4,7 @@
 mod fixture;
 mod days;
 mod zones;
+mod buckets;
 mod users;
 mod receipts;
 mod ledger;

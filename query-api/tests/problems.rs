@@ -11,6 +11,7 @@ async fn unknown_parameters_are_named() {
     for (path, unknown) in [
         ("/v1/days?form=2025-11-01&tx=UTC&to=2025-11-02", "form, tx"),
         ("/v1/days/2025-11-01?from=2025-11-01", "from"),
+        ("/v1/days?buckets=1h", "buckets"),
         ("/v1/users/u1?tz=UTC", "tz"),
         ("/v1/users/u1/days?bucket=1h", "bucket"),
         ("/v1/receipts/x?after=y", "after"),
@@ -54,6 +55,15 @@ async fn a_value_that_makes_no_sense_is_named_too() {
             "range_too_long",
         ),
         ("/v1/days/today".to_owned(), "parameter_invalid"),
+        ("/v1/days?bucket=2h".to_owned(), "parameter_invalid"),
+        ("/v1/days?bucket=".to_owned(), "parameter_invalid"),
+        ("/v1/days?bucket=1h&bucket=1d".to_owned(), "parameter_invalid"),
+        ("/v1/days?type=".to_owned(), "parameter_invalid"),
+        ("/v1/days?type=a,,b".to_owned(), "parameter_invalid"),
+        (
+            "/v1/days?from=2005-10-30&to=2005-10-30&bucket=1h&tz=America/St_Johns".to_owned(),
+            "zone_not_supported",
+        ),
         (
             format!("/v1/days?{}", "type=x&".repeat(99)) + &many_types(),
             "parameter_invalid",

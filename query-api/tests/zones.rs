@@ -10,17 +10,17 @@ use schemas::{Day, Quarter, amount::Sum};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-fn date(year: i32, month: u32, day: u32) -> NaiveDate {
+pub fn date(year: i32, month: u32, day: u32) -> NaiveDate {
     NaiveDate::from_ymd_opt(year, month, day).unwrap()
 }
 
 /// What was counted in a quarter-hour: another number in each of a day.
-fn counted(quarter: Quarter) -> (u64, i128) {
+pub fn counted(quarter: Quarter) -> (u64, i128) {
     (u64::from(quarter.0 % 89 + 1), i128::from(quarter.0 % 97) - 40)
 }
 
 /// Fills each quarter-hour of 2024, 2025 and some days around them, in turns in both partitions.
-async fn filled() -> Fixture {
+pub async fn filled() -> Fixture {
     let fixture = Fixture::new().await;
     let first = Day::from_date(date(2023, 12, 30)).unwrap();
     let last = Day::from_date(date(2026, 1, 2)).unwrap();
