@@ -1,6 +1,7 @@
 //! A range of days, a zone, buckets and types, as they were asked for.
 
 use crate::buckets::{Buckets, Fault, Width};
+use crate::format::Format;
 use crate::params::{Params, invalid};
 use crate::zone::{LocalDays, NotSupported};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
@@ -14,12 +15,18 @@ use std::collections::BTreeSet;
 const DEFAULT_DAYS: i64 = 7;
 /// Most types that one query may name: more is a list, and all types are asked for by naming none.
 const TYPES: usize = 100;
-/// Buckets shorter than a day that one answer may have: the hours of more than a year.
+/// Buckets shorter than a day that one document may have: the hours of more than a year.
 const BUCKETS: usize = 10_000;
+/// The same of an export, which is streamed: the quarter-hours of almost three years.
+const EXPORT_BUCKETS: usize = 100_000;
 
 /// Which days of which zone, cut into buckets.
 #[derive(Debug)]
 pub(crate) struct Range {
+    /// The first day.
+    pub(crate) from: NaiveDate,
+    /// The last day.
+    pub(crate) to: NaiveDate,
     /// The zone.
     pub(crate) zone: Tz,
     /// Its days, in buckets.
@@ -33,7 +40,12 @@ pub(crate) struct Types(BTreeSet<String>);
 impl Range {
     /// Reads `from`, `to`, `tz` and `bucket`. Without `to` it is today's date in the zone, or `from` where that is later; without
     /// `from` it is the last seven days up to `to`.
-    pub(crate) fn read(params: &Params, limits: &config::Query, now: Timestamp) -> Result<Self, Problem> {
+    pub(crate) fn read(
+        params: &Params,
+        format: Format,
+        limits: &config::Query,
+        now: Timestamp,
+    ) -> Result<Self, Problem> {
         let zone = zone(params)?;
         let (from, to) = (params.date("from")?, params.date("to")?);
         let to = to.unwrap_or_else(|| {
@@ -52,15 +64,20 @@ impl Range {
             );
         }
         too_long(days, limits)?;
-        Self::of(from, to, zone, width(params)?)
+        let limit = if format.is_export() {
+            EXPORT_BUCKETS
+        } else {
+            BUCKETS
+        };
+        Self::of(from, to, zone, width(params)?, limit)
     }
 
     /// One day, of the zone in `tz`, in buckets as in `bucket`.
     pub(crate) fn day(date: NaiveDate, params: &Params) -> Result<Self, Problem> {
-        Self::of(date, date, zone(params)?, width(params)?)
+        Self::of(date, date, zone(params)?, width(params)?, BUCKETS)
     }
 
-    fn of(from: NaiveDate, to: NaiveDate, zone: Tz, width: Width) -> Result<Self, Problem> {
+    fn of(from: NaiveDate, to: NaiveDate, zone: Tz, width: Width, limit: usize) -> Result<Self, Problem> {
         for (name, date) in [("from", from), ("to", to)] {
             // A day of margin on either side, since a zone may be that far from UTC.
             let first = NaiveDate::from_ymd_opt(limits::FIRST_YEAR, 1, 1).and_then(|date| date.pred_opt());
@@ -70,17 +87,22 @@ impl Range {
             }
         }
         let days = LocalDays::new(from, to, zone).map_err(|cause| not_supported(zone, cause))?;
-        let buckets = Buckets::cut(days, zone, width, BUCKETS).map_err(|fault| match fault {
+        let buckets = Buckets::cut(days, zone, width, limit).map_err(|fault| match fault {
             Fault::NotSupported(cause) => not_supported(zone, cause),
             Fault::TooMany => Problem::bad_request("too_many_buckets", "The answer would have too many buckets")
                 .detail(format!(
-                    "from {from} to {to} there are more than {BUCKETS} of bucket={}; ask for fewer days or longer buckets",
+                    "from {from} to {to} there are more than {limit} of bucket={}; ask for fewer days or longer buckets",
                     width.word()
                 ))
                 .with("parameter", "bucket")
-                .with("limit_buckets", BUCKETS),
+                .with("limit_buckets", limit),
         })?;
-        Ok(Self { zone, buckets })
+        Ok(Self {
+            from,
+            to,
+            zone,
+            buckets,
+        })
     }
 }
 
@@ -111,6 +133,7 @@ pub(crate) fn too_long(days: i64, limits: &config::Query) -> Result<(), Problem>
     }
     Err(Problem::bad_request("range_too_long", "The range is too long")
         .detail(format!("it has {days} days; ask for parts of it"))
+        .with("parameter", "from")
         .with("limit_days", limits.range_limit_days))
 }
 

@@ -70,6 +70,15 @@ impl Width {
     /// Every width, shortest first.
     pub(crate) const ALL: [Self; 4] = [Self::Quarter, Self::Hour, Self::Day, Self::Month];
 
+    /// The members of a line of such buckets, as a table shows them.
+    pub(crate) fn columns(self) -> &'static [&'static str] {
+        match self {
+            Self::Quarter | Self::Hour => &["start", "day", "event_type", "count", "sum"],
+            Self::Day => &["day", "event_type", "count", "sum"],
+            Self::Month => &["start", "month", "event_type", "count", "sum"],
+        }
+    }
+
     /// Its word in queries and answers.
     pub(crate) fn word(self) -> &'static str {
         match self {

@@ -7,14 +7,18 @@ use crate::QueryApi;
 use crate::asked::{Range, Types};
 use crate::buckets::Width;
 use crate::caller::Caller;
+use crate::export::Exports;
+use crate::format::Format;
 use crate::lines::{Lines, Reads, Rows};
 use crate::params::{self, Params, RawQuery, invalid};
-use crate::reads::{ANSWER_DEADLINE, READS_AT_ONCE};
+use crate::reads::{ANSWER_DEADLINE, EXPORT_READS_AT_ONCE, READS_AT_ONCE};
 use crate::reflected::{AsOf, ENDS_AGE};
+use crate::reply::Reply;
 use crate::tally::{Line, Tally};
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use futures::stream::{self, StreamExt};
 use schemas::Day;
 use schemas::row::View;
@@ -45,55 +49,92 @@ enum Totals {
     },
 }
 
-/// `GET /v1/days?from&to&tz&bucket&type&after&wait`.
+/// What is asked, whichever way the days are named.
+struct Asked {
+    caller: Caller,
+    params: Params,
+    format: Format,
+    range: Range,
+}
+
+/// `GET /v1/days?from&to&tz&bucket&type&format&after&wait`.
 pub(crate) async fn range(
     State(api): State<Arc<QueryApi>>,
+    State(exports): State<Exports>,
     caller: Caller,
+    headers: HeaderMap,
     query: RawQuery,
-) -> Result<Json<Answer>, Problem> {
-    let params = Params::of(query, &["from", "to", "tz", "bucket", "type", "after", "wait"])?;
-    let range = Range::read(&params, &api.limits, (api.clock)())?;
-    answer(api, &caller, &params, range).await
+) -> Result<Response, Problem> {
+    let known = ["from", "to", "tz", "bucket", "type", "format", "after", "wait"];
+    let params = Params::of(query, &known)?;
+    let format = Format::read(&params, &headers)?;
+    let range = Range::read(&params, format, &api.limits, (api.clock)())?;
+    let asked = Asked {
+        caller,
+        params,
+        format,
+        range,
+    };
+    answer(api, exports, asked).await
 }
 
-/// `GET /v1/days/{date}?tz&bucket&type&after&wait`.
+/// `GET /v1/days/{date}?tz&bucket&type&format&after&wait`.
 pub(crate) async fn one(
     State(api): State<Arc<QueryApi>>,
+    State(exports): State<Exports>,
     caller: Caller,
     path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
     query: RawQuery,
-) -> Result<Json<Answer>, Problem> {
+) -> Result<Response, Problem> {
     let Path(date) = path?;
-    let params = Params::of(query, &["tz", "bucket", "type", "after", "wait"])?;
+    let params = Params::of(query, &["tz", "bucket", "type", "format", "after", "wait"])?;
     let date = params::date(&date).ok_or_else(|| invalid("date", "must be a date such as 2025-11-04"))?;
-    let range = Range::day(date, &params)?;
-    answer(api, &caller, &params, range).await
+    let asked = Asked {
+        caller,
+        format: Format::read(&params, &headers)?,
+        range: Range::day(date, &params)?,
+        params,
+    };
+    answer(api, exports, asked).await
 }
 
-async fn answer(
-    api: Arc<QueryApi>,
-    caller: &Caller,
-    params: &Params,
-    range: Range,
-) -> Result<Json<Answer>, Problem> {
-    let types = Types::read(params)?;
-    let after = api.after(params)?;
+async fn answer(api: Arc<QueryApi>, exports: Exports, asked: Asked) -> Result<Response, Problem> {
+    let Asked {
+        caller,
+        params,
+        format,
+        range,
+    } = asked;
+    let types = Types::read(&params)?;
+    let after = api.after(&params)?;
     let reflected = api.reflected(View::Days, after.as_ref(), ENDS_AGE).await?;
     let as_of = api.as_of(&reflected);
     let width = range.buckets.width();
     let span = reflected.within(range.buckets.days().utc_days());
+    let is_export = format.is_export();
+    let at_once = if is_export {
+        EXPORT_READS_AT_ONCE
+    } else {
+        READS_AT_ONCE
+    };
     let mut lines = Lines {
-        reads: Some(reads(&api, caller, span)),
+        reads: Some(reads(&api, &caller, span, at_once)),
         api,
         view: View::Days,
         reflected,
         buckets: range.buckets,
         types,
-        deadline: Some(Instant::now() + ANSWER_DEADLINE),
+        deadline: (!is_export).then(|| Instant::now() + ANSWER_DEADLINE),
         tally: Tally::default(),
     };
+    let reply = Reply::new(format, &as_of);
+    if is_export {
+        let name = format!("days-{}-{}", range.from, range.to);
+        return Ok(reply.export(&name, width.columns(), lines.stream(), exports.place()?));
+    }
     let lines = lines.all().await?;
-    Ok(Json(Answer {
+    Ok(reply.json(&Answer {
         tz: range.zone.name(),
         as_of,
         lines: match width {
@@ -107,7 +148,7 @@ async fn answer(
 }
 
 /// The rows of each UTC day, several days at one time.
-fn reads(api: &QueryApi, caller: &Caller, span: Option<(Day, Day)>) -> Reads {
+fn reads(api: &QueryApi, caller: &Caller, span: Option<(Day, Day)>, at_once: usize) -> Reads {
     let Some((first, last)) = span else {
         return stream::empty().boxed();
     };
@@ -120,5 +161,5 @@ fn reads(api: &QueryApi, caller: &Caller, span: Option<(Day, Day)>) -> Reads {
             Ok(Rows { behind, rows })
         }
     });
-    reads.buffered(READS_AT_ONCE).boxed()
+    reads.buffered(at_once).boxed()
 }

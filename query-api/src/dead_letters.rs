@@ -4,12 +4,17 @@ use crate::QueryApi;
 use crate::asked::too_long;
 use crate::caller::Caller;
 use crate::cursor::Position;
+use crate::export::Exports;
+use crate::format::Format;
 use crate::params::{self, Params, RawQuery, invalid};
-use crate::reflected::{AsOf, ENDS_AGE};
+use crate::reflected::{AsOf, ENDS_AGE, Reflected};
+use crate::reply::Reply;
 use crate::scan::{self, Scan};
-use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
 use chrono::{DateTime, NaiveTime, TimeDelta};
+use futures::stream::{self, Stream};
 use schemas::row::{DeadLetter, View};
 use schemas::{Reason, Timestamp};
 use serde::Serialize;
@@ -26,6 +31,17 @@ const DAY_MS: i64 = 86_400_000;
 const DEFAULT_MS: i64 = 7 * DAY_MS;
 /// How far a broker's clock may be ahead of ours: a range that names no end still holds what is accepted now.
 const CLOCK_MARGIN_MS: i64 = DAY_MS;
+
+/// The members of a line, as a table shows them.
+const COLUMNS: [&str; 7] = [
+    "id",
+    "reason",
+    "accepted_at",
+    "partition",
+    "offset",
+    "user_id",
+    "detail",
+];
 
 /// A page of dead letters.
 #[derive(Debug, Serialize)]
@@ -64,25 +80,81 @@ impl Line {
     }
 }
 
-/// `GET /v1/dead-letters?reason&from&to&limit&cursor&after&wait`.
+/// `GET /v1/dead-letters?reason&from&to&limit&cursor&format&after&wait`. An export has all of the range, so it has no pages.
 pub(crate) async fn list(
     State(api): State<Arc<QueryApi>>,
+    State(exports): State<Exports>,
     caller: Caller,
+    headers: HeaderMap,
     query: RawQuery,
-) -> Result<Json<Answer>, Problem> {
-    let known = ["reason", "from", "to", "limit", "cursor", "after", "wait"];
+) -> Result<Response, Problem> {
+    let known = [
+        "reason", "from", "to", "limit", "cursor", "format", "after", "wait",
+    ];
     let params = Params::of(query, &known)?;
-    let scan = read(&params, &api, &caller)?;
+    let format = Format::read(&params, &headers)?;
+    let mut scan = read(&params, &api, &caller)?;
     let after = api.after(&params)?;
     let reflected = api.reflected(View::DeadLetters, after.as_ref(), ENDS_AGE).await?;
+    let as_of = api.as_of(&reflected);
+    let reply = Reply::new(format, &as_of);
+    if format.is_export() {
+        for name in ["limit", "cursor"] {
+            if params.one(name)?.is_some() {
+                return Err(invalid(
+                    name,
+                    "is for pages of JSON; this form has all of the range",
+                ));
+            }
+        }
+        scan.limit = LIMIT_MAX;
+        let export = Export { api, reflected, scan };
+        return Ok(reply.export("dead-letters", &COLUMNS, export.stream(), exports.place()?));
+    }
     let page = scan.run(&api).await?;
     api.confirm(View::DeadLetters, &reflected).await?;
-    let letters = page.letters.into_iter();
-    Ok(Json(Answer {
-        dead_letters: letters.map(|(at, letter)| Line::new(at, letter)).collect(),
+    Ok(reply.json(&Answer {
+        dead_letters: lines(page.letters),
         next_cursor: page.next.map(Position::encode),
-        as_of: api.as_of(&reflected),
+        as_of,
     }))
+}
+
+/// An export under way.
+struct Export {
+    api: Arc<QueryApi>,
+    reflected: Reflected,
+    scan: Scan,
+}
+
+impl Export {
+    /// Page after page, and behind the last one whether the view is still the one that was asked.
+    fn stream(self) -> impl Stream<Item = Result<Vec<Line>, Problem>> + Send + 'static {
+        stream::try_unfold(Some(self), |export| async move {
+            let Some(mut export) = export else {
+                return Ok(None);
+            };
+            let page = export.scan.run(&export.api).await?;
+            let lines = lines(page.letters);
+            match page.next {
+                Some(next) => {
+                    export.scan.after = next;
+                    Ok(Some((lines, Some(export))))
+                }
+                None => {
+                    export.api.confirm(View::DeadLetters, &export.reflected).await?;
+                    Ok(Some((lines, None)))
+                }
+            }
+        })
+    }
+}
+
+fn lines(letters: Vec<(Position, DeadLetter)>) -> Vec<Line> {
+    letters
+        .into_iter()
+        .map(|(at, letter)| Line::new(at, letter))
+        .collect()
 }
 
 fn read(params: &Params, api: &QueryApi, caller: &Caller) -> Result<Scan, Problem> {

@@ -37,6 +37,12 @@ mod reader;
 mod ends;
 /// Port: one record of the log.
 mod letters;
+/// JSON, NDJSON or CSV.
+mod format;
+/// Answers of any length, streamed.
+mod export;
+/// The head of an answer.
+mod reply;
 /// `GET /v1/days`.
 mod days;
 /// `GET /v1/users/{id}`.
@@ -68,7 +74,9 @@ pub use reader::{LogAway, OpenReader};
 pub use watch::ProgressWatch;
 
 use axum::Router;
+use axum::extract::FromRef;
 use axum::routing::get;
+use export::Exports;
 use schemas::Timestamp;
 use schemas::generation::Generation;
 use service::config;
@@ -95,8 +103,31 @@ pub struct QueryApi {
     pub clock: fn() -> Timestamp,
 }
 
+/// What the handlers share.
+#[derive(Clone)]
+struct Shared {
+    api: Arc<QueryApi>,
+    exports: Exports,
+}
+
+impl FromRef<Shared> for Arc<QueryApi> {
+    fn from_ref(shared: &Shared) -> Self {
+        Self::clone(&shared.api)
+    }
+}
+
+impl FromRef<Shared> for Exports {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.exports.clone()
+    }
+}
+
 /// The routes of queries, for [`service::http::serve`].
 pub fn router(state: QueryApi) -> Router {
+    let shared = Shared {
+        api: Arc::new(state),
+        exports: Exports::new(),
+    };
     Router::new()
         .route("/v1/days", get(days::range))
         .route("/v1/days/{date}", get(days::one))
@@ -107,5 +138,5 @@ pub fn router(state: QueryApi) -> Router {
         .route("/v1/ledger", get(ledger::show))
         .route("/v1/dead-letters", get(dead_letters::list))
         .route("/v1/dead-letters/{id}", get(dead_letter::show))
-        .with_state(Arc::new(state))
+        .with_state(shared)
 }

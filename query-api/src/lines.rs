@@ -9,7 +9,7 @@ use crate::buckets::Buckets;
 use crate::reads::{ANSWER_ROWS, CALL_DEADLINE, malformed, too_large};
 use crate::reflected::Reflected;
 use crate::tally::{Line, Tally};
-use futures::stream::{BoxStream, TryStreamExt};
+use futures::stream::{self, BoxStream, Stream, TryStreamExt};
 use schemas::Day;
 use schemas::partial::{DayPartial, UserPartial};
 use schemas::row::{Row, RowKey, View};
@@ -87,6 +87,14 @@ impl Lines {
             }
         }
         Ok(all)
+    }
+
+    /// All lines, for an export.
+    pub(crate) fn stream(self) -> impl Stream<Item = Result<Vec<Line>, Problem>> + Send + 'static {
+        stream::try_unfold(self, |mut lines| async move {
+            let next = lines.next().await?;
+            Ok(next.map(|next| (next, lines)))
+        })
     }
 
     /// That the view is still the one that was asked.

@@ -15,6 +15,8 @@ pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) const ANSWER_ROWS: usize = 100_000;
 /// Calls of one answer at one time.
 pub(crate) const READS_AT_ONCE: usize = 16;
+/// Calls of one export at one time: there may be many exports, and none is in a hurry.
+pub(crate) const EXPORT_READS_AT_ONCE: usize = 4;
 /// Seconds until a store or a log that is away may be there again.
 const AWAY_RETRY_S: u32 = 5;
 
@@ -69,7 +71,7 @@ pub(crate) fn malformed(cause: &Malformed) -> Problem {
 /// 400 `answer_too_large`.
 pub(crate) fn too_large() -> Problem {
     Problem::bad_request("answer_too_large", "The answer is too large")
-        .detail("ask for fewer days, or name types")
+        .detail("ask for fewer days or longer buckets, name types, or ask for format=csv or format=ndjson")
         .with("limit_rows", ANSWER_ROWS)
 }
 

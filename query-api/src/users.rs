@@ -6,14 +6,19 @@
 use crate::QueryApi;
 use crate::asked::{Range, Types};
 use crate::caller::Caller;
+use crate::export::Exports;
+use crate::format::Format;
 use crate::lines::{Lines, Reads, Rows};
 use crate::params::{Params, RawQuery, invalid};
 use crate::reads::{ANSWER_DEADLINE, malformed};
 use crate::reflected::{AsOf, ENDS_AGE};
+use crate::reply::Reply;
 use crate::tally::{Line, Tally, Total};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use futures::stream::{self, StreamExt};
 use schemas::partial::UserPartial;
 use schemas::row::{Row, RowKey, View};
@@ -86,20 +91,24 @@ pub(crate) async fn total(
     }))
 }
 
-/// `GET /v1/users/{id}/days?from&to&tz&type&after&wait`.
+/// `GET /v1/users/{id}/days?from&to&tz&type&format&after&wait`.
 pub(crate) async fn days(
     State(api): State<Arc<QueryApi>>,
+    State(exports): State<Exports>,
     caller: Caller,
     path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
     query: RawQuery,
-) -> Result<Json<ByDay>, Problem> {
+) -> Result<Response, Problem> {
     let user_id = user(path)?;
-    let params = Params::of(query, &["from", "to", "tz", "type", "after", "wait"])?;
-    let range = Range::read(&params, &api.limits, (api.clock)())?;
+    let params = Params::of(query, &["from", "to", "tz", "type", "format", "after", "wait"])?;
+    let format = Format::read(&params, &headers)?;
+    let range = Range::read(&params, format, &api.limits, (api.clock)())?;
     let types = Types::read(&params)?;
     let after = api.after(&params)?;
     let reflected = api.reflected(View::Users, after.as_ref(), ENDS_AGE).await?;
     let as_of = api.as_of(&reflected);
+    let columns = range.buckets.width().columns();
     let span = reflected.within(range.buckets.days().utc_days());
     let mut lines = Lines {
         reads: Some(reads(&api, &caller, &user_id, span)),
@@ -108,11 +117,17 @@ pub(crate) async fn days(
         reflected,
         buckets: range.buckets,
         types,
-        deadline: Some(Instant::now() + ANSWER_DEADLINE),
+        deadline: (!format.is_export()).then(|| Instant::now() + ANSWER_DEADLINE),
         tally: Tally::default(),
     };
+    let reply = Reply::new(format, &as_of);
+    if format.is_export() {
+        // Without the user's id, which may hold anything.
+        let name = format!("user-days-{}-{}", range.from, range.to);
+        return Ok(reply.export(&name, columns, lines.stream(), exports.place()?));
+    }
     let lines = lines.all().await?;
-    Ok(Json(ByDay {
+    Ok(reply.json(&ByDay {
         user_id,
         tz: range.zone.name(),
         as_of,

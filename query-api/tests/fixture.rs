@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
+use axum::response::Response;
 use log::batch::Origin;
 use log::{LogError, LogReader, Record, RecordBatch};
 use query_api::{LogEnds, LogLetters, Metrics, OpenReader, ProgressWatch, QueryApi};
@@ -107,6 +108,27 @@ impl Fixture {
             headers: head.headers,
             body,
         }
+    }
+
+    /// An answer whose body is yet to be read, to a request with some headers.
+    pub async fn ask(&self, path: &str, headers: &[(&str, &str)]) -> Response {
+        let mut request = Request::get(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::empty()).unwrap();
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    /// Head and text of an answer that must be whole.
+    pub async fn text(&self, path: &str, headers: &[(&str, &str)]) -> (StatusCode, HeaderMap, String) {
+        let (head, body) = self.ask(path, headers).await.into_parts();
+        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        (
+            head.status,
+            head.headers,
+            String::from_utf8(bytes.to_vec()).unwrap(),
+        )
     }
 
     /// The answer of a query that must have one.

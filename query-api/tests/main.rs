@@ -10,4 +10,5 @@ mod receipts;
 mod ledger;
 mod dead_letters;
 mod ports;
+mod exports;
 mod problems;

@@ -59,6 +59,18 @@ async fn a_value_that_makes_no_sense_is_named_too() {
         ("/v1/days?bucket=".to_owned(), "parameter_invalid"),
         ("/v1/days?bucket=1h&bucket=1d".to_owned(), "parameter_invalid"),
         ("/v1/days?type=".to_owned(), "parameter_invalid"),
+        ("/v1/days?format=xml".to_owned(), "parameter_invalid"),
+        ("/v1/days/2025-11-04?format=".to_owned(), "parameter_invalid"),
+        ("/v1/users/u1/days?format=xml".to_owned(), "parameter_invalid"),
+        ("/v1/dead-letters?format=xml".to_owned(), "parameter_invalid"),
+        (
+            "/v1/dead-letters?format=csv&limit=5".to_owned(),
+            "parameter_invalid",
+        ),
+        (
+            "/v1/dead-letters?format=ndjson&cursor=x".to_owned(),
+            "cursor_invalid",
+        ),
         ("/v1/days?type=a,,b".to_owned(), "parameter_invalid"),
         (
             "/v1/days?from=2005-10-30&to=2005-10-30&bucket=1h&tz=America/St_Johns".to_owned(),
