@@ -72,6 +72,12 @@ impl Range {
         Self::of(from, to, zone, width(params)?, limit)
     }
 
+    /// All that an answer depends on of it.
+    pub(crate) fn text(&self) -> String {
+        let width = self.buckets.width().word();
+        format!("{} {} {} {width}", self.from, self.to, self.zone.name())
+    }
+
     /// One day, of the zone in `tz`, in buckets as in `bucket`.
     pub(crate) fn day(date: NaiveDate, params: &Params) -> Result<Self, Problem> {
         Self::of(date, date, zone(params)?, width(params)?, BUCKETS)
@@ -118,6 +124,11 @@ impl Types {
             true => Ok(Self(types)),
             false => Err(invalid("type", &format!("may name {TYPES} types")).with("limit_types", TYPES)),
         }
+    }
+
+    /// All that an answer depends on of them.
+    pub(crate) fn text(&self) -> String {
+        format!("{:?}", self.0)
     }
 
     /// Whether a type is asked for.

@@ -14,6 +14,7 @@ use crate::params::{self, Params, RawQuery, invalid};
 use crate::reads::{ANSWER_DEADLINE, EXPORT_READS_AT_ONCE, READS_AT_ONCE};
 use crate::reflected::{AsOf, ENDS_AGE};
 use crate::reply::Reply;
+use crate::tag::Tag;
 use crate::tally::{Line, Tally};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -24,6 +25,7 @@ use schemas::Day;
 use schemas::row::View;
 use serde::Serialize;
 use service::http::Problem;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -52,6 +54,7 @@ enum Totals {
 /// What is asked, whichever way the days are named.
 struct Asked {
     caller: Caller,
+    headers: HeaderMap,
     params: Params,
     format: Format,
     range: Range,
@@ -71,6 +74,7 @@ pub(crate) async fn range(
     let range = Range::read(&params, format, &api.limits, (api.clock)())?;
     let asked = Asked {
         caller,
+        headers,
         params,
         format,
         range,
@@ -94,6 +98,7 @@ pub(crate) async fn one(
         caller,
         format: Format::read(&params, &headers)?,
         range: Range::day(date, &params)?,
+        headers,
         params,
     };
     answer(api, exports, asked).await
@@ -102,6 +107,7 @@ pub(crate) async fn one(
 async fn answer(api: Arc<QueryApi>, exports: Exports, asked: Asked) -> Result<Response, Problem> {
     let Asked {
         caller,
+        headers,
         params,
         format,
         range,
@@ -110,6 +116,12 @@ async fn answer(api: Arc<QueryApi>, exports: Exports, asked: Asked) -> Result<Re
     let after = api.after(&params)?;
     let reflected = api.reflected(View::Days, after.as_ref(), ENDS_AGE).await?;
     let as_of = api.as_of(&reflected);
+    let question = ["days", format.word(), &range.text(), &types.text()];
+    let tag = Tag::new(&api, &caller, View::Days, &reflected, &as_of, &question);
+    let reply = match Reply::new(format, &as_of).tagged(tag, &headers) {
+        ControlFlow::Continue(reply) => reply,
+        ControlFlow::Break(not_modified) => return Ok(not_modified),
+    };
     let width = range.buckets.width();
     let span = reflected.within(range.buckets.days().utc_days());
     let is_export = format.is_export();
@@ -128,7 +140,6 @@ async fn answer(api: Arc<QueryApi>, exports: Exports, asked: Asked) -> Result<Re
         deadline: (!is_export).then(|| Instant::now() + ANSWER_DEADLINE),
         tally: Tally::default(),
     };
-    let reply = Reply::new(format, &as_of);
     if is_export {
         let name = format!("days-{}-{}", range.from, range.to);
         return Ok(reply.export(&name, width.columns(), lines.stream(), exports.place()?));

@@ -4,15 +4,20 @@
 //! has behind what was concluded; the log's end is looked at after progress, so it is never too small.
 
 use crate::QueryApi;
+use crate::caller::Caller;
 use crate::params::{Params, RawQuery};
 use crate::reflected::AsOf;
-use axum::Json;
+use crate::reply::Reply;
+use crate::tag::Tag;
 use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
 use schemas::row::View;
 use schemas::{Ledger, Offset, Reason};
 use serde::Serialize;
 use service::http::Problem;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +70,12 @@ impl From<&Ledger> for Counts {
 }
 
 /// `GET /v1/ledger?after&wait`. It spans tenants.
-pub(crate) async fn show(State(api): State<Arc<QueryApi>>, query: RawQuery) -> Result<Json<Answer>, Problem> {
+pub(crate) async fn show(
+    State(api): State<Arc<QueryApi>>,
+    caller: Caller,
+    headers: HeaderMap,
+    query: RawQuery,
+) -> Result<Response, Problem> {
     let params = Params::of(query, &["after", "wait"])?;
     let after = api.after(&params)?;
     let reflected = api
@@ -73,6 +83,12 @@ pub(crate) async fn show(State(api): State<Arc<QueryApi>>, query: RawQuery) -> R
         .await?;
     let Some(ends) = &reflected.ends else {
         return Err(api.log_away(&crate::LogAway("it does not say where it ends".to_owned())));
+    };
+    let as_of = api.as_of(&reflected);
+    let tag = Tag::new(&api, &caller, View::Progress, &reflected, &as_of, &["ledger"]);
+    let reply = match Reply::one_form(&as_of).tagged(tag, &headers) {
+        ControlFlow::Continue(reply) => reply,
+        ControlFlow::Break(not_modified) => return Ok(not_modified),
     };
     let mut all = Ledger::default();
     let mut lines = Vec::new();
@@ -92,7 +108,7 @@ pub(crate) async fn show(State(api): State<Arc<QueryApi>>, query: RawQuery) -> R
         });
     }
     let reasons = Reason::ALL.map(|reason| (reason.word(), all.dead_lettered_for(reason)));
-    Ok(Json(Answer {
+    Ok(reply.json(&Answer {
         accepted: all.accepted(),
         counts: Counts::from(&all),
         in_flight: lines
@@ -102,6 +118,6 @@ pub(crate) async fn show(State(api): State<Arc<QueryApi>>, query: RawQuery) -> R
         balanced: lines.iter().all(|line| line.balanced),
         dead_letters_by_reason: reasons.into_iter().filter(|(_, count)| *count > 0).collect(),
         partitions: lines,
-        as_of: api.as_of(&reflected),
+        as_of,
     }))
 }

@@ -41,6 +41,10 @@ mod letters;
 mod format;
 /// Answers of any length, streamed.
 mod export;
+/// A short hash of a question.
+mod digest;
+/// Whether a client has the newest answer already.
+mod tag;
 /// The head of an answer.
 mod reply;
 /// `GET /v1/days`.

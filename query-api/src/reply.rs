@@ -1,16 +1,18 @@
-//! The head of an answer that comes in several forms: what it is, what it is as of, and what it depends on.
+//! The head of an answer: what it is, what it is as of, what it depends on, and whether the client has it already.
 
 use crate::export;
 use crate::format::Format;
 use crate::reflected::AsOf;
+use crate::tag::Tag;
 use axum::Json;
 use axum::body::Body;
-use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, VARY};
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, VARY};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::stream::Stream;
 use serde::Serialize;
 use service::http::Problem;
+use std::ops::ControlFlow;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// What the answer is as of, as JSON: exports have no other place for it.
@@ -21,15 +23,38 @@ const AS_OF: HeaderName = HeaderName::from_static("x-tidemark-as-of");
 pub(crate) struct Reply {
     format: Format,
     as_of: Option<HeaderValue>,
+    tag: Option<Tag>,
+    vary: &'static str,
 }
 
 impl Reply {
-    /// An answer in the form of `format`, as of `as_of`.
+    /// An answer in the form that was asked for, as of `as_of`.
     pub(crate) fn new(format: Format, as_of: &AsOf) -> Self {
+        Self {
+            vary: "accept, authorization",
+            format,
+            ..Self::one_form(as_of)
+        }
+    }
+
+    /// An answer that has no other form than JSON.
+    pub(crate) fn one_form(as_of: &AsOf) -> Self {
         let as_of = serde_json::to_string(as_of).ok();
         Self {
-            format,
+            format: Format::Json,
             as_of: as_of.and_then(|text| HeaderValue::from_str(&text).ok()),
+            tag: None,
+            vary: "authorization",
+        }
+    }
+
+    /// Gives the answer its tag; 304 instead of the answer where the client has the one of this tag.
+    pub(crate) fn tagged(mut self, tag: Tag, headers: &HeaderMap) -> ControlFlow<Response, Self> {
+        let is_known = tag.is_known(headers);
+        self.tag = Some(tag);
+        match is_known {
+            true => ControlFlow::Break(self.headed(StatusCode::NOT_MODIFIED.into_response())),
+            false => ControlFlow::Continue(self),
         }
     }
 
@@ -64,7 +89,10 @@ impl Reply {
         }
         // An answer is one tenant's, and of the next moment another one.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-        headers.insert(VARY, HeaderValue::from_static("accept, authorization"));
+        headers.insert(VARY, HeaderValue::from_static(self.vary));
+        if let Some(tag) = self.tag.and_then(|tag| tag.header()) {
+            headers.insert(ETAG, tag);
+        }
         response
     }
 }

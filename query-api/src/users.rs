@@ -13,8 +13,8 @@ use crate::params::{Params, RawQuery, invalid};
 use crate::reads::{ANSWER_DEADLINE, malformed};
 use crate::reflected::{AsOf, ENDS_AGE};
 use crate::reply::Reply;
+use crate::tag::Tag;
 use crate::tally::{Line, Tally, Total};
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
@@ -26,6 +26,7 @@ use schemas::{Day, limits};
 use serde::Serialize;
 use service::http::Problem;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -64,12 +65,26 @@ pub(crate) async fn total(
     State(api): State<Arc<QueryApi>>,
     caller: Caller,
     path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
     query: RawQuery,
-) -> Result<Json<Totals>, Problem> {
+) -> Result<Response, Problem> {
     let user_id = user(path)?;
     let params = Params::of(query, &["after", "wait"])?;
     let after = api.after(&params)?;
     let reflected = api.reflected(View::Users, after.as_ref(), ENDS_AGE).await?;
+    let as_of = api.as_of(&reflected);
+    let tag = Tag::new(
+        &api,
+        &caller,
+        View::Users,
+        &reflected,
+        &as_of,
+        &["user", &user_id],
+    );
+    let reply = match Reply::one_form(&as_of).tagged(tag, &headers) {
+        ControlFlow::Continue(reply) => reply,
+        ControlFlow::Break(not_modified) => return Ok(not_modified),
+    };
     let (mut total, mut types) = (Total::default(), BTreeMap::<String, Total>::new());
     for (_, partial) in partials(&api, &caller, &user_id, reflected.days()).await? {
         for (event_type, cells) in partial.types() {
@@ -81,9 +96,9 @@ pub(crate) async fn total(
     }
     api.confirm(View::Users, &reflected).await?;
     let lines = types.into_iter().filter(|(_, total)| total.count > 0);
-    Ok(Json(Totals {
+    Ok(reply.json(&Totals {
         user_id,
-        as_of: api.as_of(&reflected),
+        as_of,
         total,
         by_type: lines
             .map(|(event_type, total)| TypeLine { event_type, total })
@@ -108,6 +123,12 @@ pub(crate) async fn days(
     let after = api.after(&params)?;
     let reflected = api.reflected(View::Users, after.as_ref(), ENDS_AGE).await?;
     let as_of = api.as_of(&reflected);
+    let question = ["user days", &user_id, format.word(), &range.text(), &types.text()];
+    let tag = Tag::new(&api, &caller, View::Users, &reflected, &as_of, &question);
+    let reply = match Reply::new(format, &as_of).tagged(tag, &headers) {
+        ControlFlow::Continue(reply) => reply,
+        ControlFlow::Break(not_modified) => return Ok(not_modified),
+    };
     let columns = range.buckets.width().columns();
     let span = reflected.within(range.buckets.days().utc_days());
     let mut lines = Lines {
@@ -120,7 +141,6 @@ pub(crate) async fn days(
         deadline: (!format.is_export()).then(|| Instant::now() + ANSWER_DEADLINE),
         tally: Tally::default(),
     };
-    let reply = Reply::new(format, &as_of);
     if format.is_export() {
         // Without the user's id, which may hold anything.
         let name = format!("user-days-{}-{}", range.from, range.to);

@@ -11,4 +11,5 @@ mod ledger;
 mod dead_letters;
 mod ports;
 mod exports;
+mod conditional;
 mod problems;
