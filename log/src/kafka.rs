@@ -37,6 +37,7 @@
 mod settings; // what each kind of client is told
 mod lane; // a lane: its member, its reading, its committer
 mod member; // who owns which partition
+mod orphans; // partitions that nobody owns
 mod reading; // partitions from explicit offsets
 mod committer; // transactions
 mod chain; // the changelog, read back

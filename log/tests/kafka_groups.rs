@@ -154,6 +154,36 @@ fn a_restarted_static_lane_has_its_partitions_back_at_once() {
     lane.commit(&transaction(0, 6, &[b"after"])).unwrap();
 }
 
+/// A static member that comes back gets its place in the group's generation as it was. If it died between the two steps of a
+/// rebalance, that generation gives what it was giving up to nobody.
+#[test]
+fn what_a_static_lane_was_giving_up_when_it_died_finds_an_owner() {
+    let mut settings = with_topics("given-up", 4);
+    settings.instance_id = Some(format!("one-{}", settings.group));
+    let mut second = other(&settings);
+    second.instance_id = Some(format!("two-{}", settings.group));
+    let mut first = KafkaLane::open(&settings).unwrap();
+    joined(&mut first, 4);
+    let mut second = KafkaLane::open(&second).unwrap();
+    let mut owned_too = Vec::new();
+    until("a revocation", || {
+        follow(&mut second, &mut owned_too);
+        let event = first.poll(Duration::from_millis(50)).unwrap();
+        matches!(event, LaneEvent::Revoked(_)).then_some(())
+    });
+    // As if killed: it neither answers nor leaves.
+    std::mem::forget(first);
+    let mut again = KafkaLane::open(&settings).unwrap();
+    let mut owned = Vec::new();
+    let began = Instant::now();
+    until("an owner of each partition", || {
+        follow(&mut again, &mut owned);
+        follow(&mut second, &mut owned_too);
+        (owned.len() + owned_too.len() == 4).then_some(())
+    });
+    println!("all have an owner after {:?}", began.elapsed());
+}
+
 #[test]
 fn a_static_lane_whose_instance_id_was_taken_over_ends() {
     let mut settings = with_topics("twins", 1);

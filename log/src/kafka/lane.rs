@@ -62,6 +62,7 @@ impl KafkaLane {
     /// What the group wants, if anything.
     fn change(&mut self) -> Result<Option<LaneEvent>, LogError> {
         self.member.serve()?;
+        self.member.look();
         while let Some(change) = self.member.change() {
             match change {
                 Change::Take(partitions) => {

@@ -7,6 +7,7 @@
 //! rdkafka calls [`Changes::rebalance`] from within `poll`; it only notes what is to change. The lane's thread answers when
 //! it is ready: partitions are given up by [`Member::give_up`] and not a moment before.
 
+use super::orphans::Orphans;
 use super::raw::{Membership, Signal};
 use super::settings::Settings;
 use super::trace;
@@ -83,6 +84,7 @@ impl ConsumerContext for Changes {
 pub(super) struct Member {
     consumer: BaseConsumer<Changes>,
     topic: String,
+    orphans: Option<Orphans>,
 }
 
 impl Member {
@@ -102,6 +104,7 @@ impl Member {
         Ok(Self {
             consumer,
             topic: settings.events.clone(),
+            orphans: Orphans::of(settings),
         })
     }
 
@@ -119,6 +122,13 @@ impl Member {
             }
         }
         Ok(())
+    }
+
+    /// Looks now and then whether the group gives each partition to somebody.
+    pub(super) fn look(&mut self) {
+        if let Some(orphans) = &mut self.orphans {
+            orphans.look(&self.consumer);
+        }
     }
 
     fn judge(&self, error: &KafkaError) -> Result<(), LogError> {
