@@ -4,15 +4,18 @@
 
 use crate::QueryApi;
 use crate::caller::Caller;
-use crate::params::RawQuery;
+use crate::params::{Params, RawQuery};
+use crate::reflected::ENDS_AGE;
 use crate::users;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use schemas::row::View;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use service::http::Problem;
 use std::sync::Arc;
 
 /// What the older service answers for a user that it does not know.
@@ -25,33 +28,28 @@ struct Revenue {
 }
 
 pub(crate) async fn show(
-    api: State<Arc<QueryApi>>,
+    State(api): State<Arc<QueryApi>>,
     caller: Caller,
     path: Result<Path<String>, PathRejection>,
     query: RawQuery,
-) -> Response {
-    let Json(totals) = match users::total(api, caller, path, query).await {
-        Ok(totals) => totals,
-        Err(problem) => return problem.into_response(),
-    };
-    if totals.total.count == 0 {
-        return (StatusCode::NOT_FOUND, NOT_FOUND).into_response();
+) -> Result<Response, Problem> {
+    let user_id = users::user(path)?;
+    Params::of(query, &[])?;
+    let reflected = api.reflected(View::Users, None, ENDS_AGE).await?;
+    let (total, _) = users::sums(&api, &caller, &user_id, reflected.days()).await?;
+    api.confirm(View::Users, &reflected).await?;
+    if total.count == 0 {
+        return Ok((StatusCode::NOT_FOUND, NOT_FOUND).into_response());
     }
-    let sum = totals.total.sum.to_string();
+    let sum = total.sum.to_string();
     // Its numbers have no zeros at their end.
     let shortest = match sum.contains('.') {
         true => sum.trim_end_matches('0').trim_end_matches('.'),
         false => &sum,
     };
-    match RawValue::from_string(shortest.to_owned()) {
-        Ok(revenue) => Json([Revenue {
-            user_id: totals.user_id,
-            revenue,
-        }])
-        .into_response(),
-        Err(error) => {
-            tracing::error!(%error, "a sum is no JSON number");
-            service::http::Problem::internal().into_response()
-        }
-    }
+    let revenue = RawValue::from_string(shortest.to_owned()).map_err(|error| {
+        tracing::error!(%error, "a sum is no JSON number");
+        Problem::internal()
+    })?;
+    Ok(Json([Revenue { user_id, revenue }]).into_response())
 }

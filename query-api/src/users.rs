@@ -38,9 +38,9 @@ const CALLS_AT_ONCE: usize = 4;
 /// A user's totals over all time.
 #[derive(Debug, Serialize)]
 pub(crate) struct Totals {
-    pub(crate) user_id: String,
+    user_id: String,
     as_of: AsOf,
-    pub(crate) total: Total,
+    total: Total,
     by_type: Vec<TypeLine>,
 }
 
@@ -85,15 +85,7 @@ pub(crate) async fn total(
         ControlFlow::Continue(reply) => reply,
         ControlFlow::Break(not_modified) => return Ok(not_modified),
     };
-    let (mut total, mut types) = (Total::default(), BTreeMap::<String, Total>::new());
-    for (_, partial) in partials(&api, &caller, &user_id, reflected.days()).await? {
-        for (event_type, cells) in partial.types() {
-            let mut sum = Total::default();
-            cells.cells().iter().for_each(|cell| sum.add(cell));
-            total.merge(&sum);
-            types.entry(event_type.clone()).or_default().merge(&sum);
-        }
-    }
+    let (total, types) = sums(&api, &caller, &user_id, reflected.days()).await?;
     api.confirm(View::Users, &reflected).await?;
     let lines = types.into_iter().filter(|(_, total)| total.count > 0);
     Ok(reply.json(&Totals {
@@ -104,6 +96,25 @@ pub(crate) async fn total(
             .map(|(event_type, total)| TypeLine { event_type, total })
             .collect(),
     }))
+}
+
+/// A user's total over all time, and by type.
+pub(crate) async fn sums(
+    api: &QueryApi,
+    caller: &Caller,
+    user_id: &str,
+    span: Option<(Day, Day)>,
+) -> Result<(Total, BTreeMap<String, Total>), Problem> {
+    let (mut total, mut types) = (Total::default(), BTreeMap::<String, Total>::new());
+    for (_, partial) in partials(api, caller, user_id, span).await? {
+        for (event_type, cells) in partial.types() {
+            let mut sum = Total::default();
+            cells.cells().iter().for_each(|cell| sum.add(cell));
+            total.merge(&sum);
+            types.entry(event_type.clone()).or_default().merge(&sum);
+        }
+    }
+    Ok((total, types))
 }
 
 /// `GET /v1/users/{id}/days?from&to&tz&type&format&after&wait`.
@@ -198,7 +209,7 @@ fn partial(row: &Row) -> Option<Result<(Day, UserPartial), Problem>> {
 }
 
 /// A user id that an event may have.
-fn user(path: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+pub(crate) fn user(path: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
     let Path(id) = path?;
     match (1..=limits::USER_BYTES).contains(&id.len()) && !id.chars().any(char::is_control) {
         true => Ok(id),
