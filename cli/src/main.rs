@@ -25,6 +25,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    log::kafka::keep_little_memory();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {

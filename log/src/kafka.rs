@@ -55,6 +55,7 @@ pub use admin::Admin;
 pub use appender::KafkaAppender;
 pub use chain::KafkaChainReader;
 pub use lane::KafkaLane;
+pub use raw::keep_little_memory;
 pub use reader::KafkaReader;
 pub use settings::Settings;
 pub use topics::{Found, Plan, Rule};

@@ -5,6 +5,7 @@
 //!   does not show its generation.
 //! - Reading: `rd_kafka_consume_start_queue` gives each partition a queue of its own from an explicit offset, without a
 //!   group, a coordinator or a race between assignment and forwarding; `rd_kafka_consume_batch_queue` takes many at once.
+//! - Memory: the C allocator, which keeps what librdkafka frees.
 //! - Questions: topic ids, and ends of partitions as read_uncommitted sees them.
 //!
 //! Each type owns one native object and whatever that object needs to outlive it. Nothing here decides anything:
@@ -22,9 +23,11 @@ mod transaction;
 mod source;
 mod messages;
 mod ask;
+mod memory;
 
 pub(super) use ask::{Ask, Edge};
 pub(super) use handle::{Failure, Handle};
+pub use memory::keep_little_memory;
 pub(super) use messages::{Messages, Seen};
 pub(super) use produce::{Copy, Report, Ticket};
 pub(super) use signal::Signal;
