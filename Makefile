@@ -29,9 +29,10 @@ test: tools engines-up ## all tests, on the real engines
 	cargo test --workspace --locked --no-run
 	eval "$$($(ENGINES) env)"; cargo test --workspace --locked
 
-prove: tools engines-up ## the longer kill and fault runs
+prove: tools engines-up ## the longer kill and fault runs, and what three million keys take of memory
 	cargo build --release --locked -p cli
 	eval "$$($(ENGINES) env)"; TIDEMARK_BIN="$$PWD/$(BIN)" TIDEMARK_KILLS=30 cargo test --locked -p e2e --test main -- --nocapture --test-threads 1 kills
+	eval "$$($(ENGINES) env)"; TIDEMARK_BIN="$$PWD/$(BIN)" cargo test --locked -p e2e --test main -- --nocapture --ignored --test-threads 1 memory::
 	# The same simulation with a rule switched off must fail: else it would show nothing.
 	for rule in without-chain-rule without-readback-rule; do \
 	  cargo test --locked -p aggregator --features $$rule --test main --no-run; \

@@ -88,6 +88,15 @@ impl Role {
     }
 }
 
+/// Memory of a process, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Resident now.
+    pub resident: u64,
+    /// Resident at most since its start.
+    pub peak: u64,
+}
+
 /// A process that was started.
 #[derive(Debug)]
 pub struct Process {
@@ -187,6 +196,49 @@ impl Process {
             }
             sleep(LOOK);
         }
+    }
+
+    /// What it has resident now, and had at most since its start.
+    ///
+    /// # Errors
+    /// If it is gone, or the system does not say.
+    pub fn memory(&self) -> anyhow::Result<Memory> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let bytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+            kib.map(|kib| kib * 1024)
+                .with_context(|| format!("no {name} of {}", self.name))
+        };
+        Ok(Memory {
+            resident: bytes("VmRSS:")?,
+            peak: bytes("VmHWM:")?,
+        })
+    }
+
+    /// The sum of a metric over all its labels, as the admin port shows it; 0 where it is not there.
+    ///
+    /// # Errors
+    /// If the port does not answer, or shows something else than a number.
+    pub fn metric(&self, name: &str) -> anyhow::Result<f64> {
+        let admin = self
+            .admin
+            .context("a role without an admin port has no metrics")?;
+        let answer = client::get(admin, "/metrics", LOOK_PATIENCE)?;
+        let mut sum = 0.0;
+        for line in answer.text().lines() {
+            let Some(rest) = line.strip_prefix(name) else {
+                continue;
+            };
+            if let Some(value) = rest
+                .starts_with(['{', ' '])
+                .then(|| rest.rsplit(' ').next())
+                .flatten()
+            {
+                sum += value.parse::<f64>()?;
+            }
+        }
+        Ok(sum)
     }
 
     fn wait_end(&mut self, patience: Duration) -> anyhow::Result<ExitStatus> {

@@ -18,5 +18,6 @@ mod kafka;
 mod kafka_kills;
 mod members;
 mod producers;
+mod memory;
 mod restore;
 mod tears;
