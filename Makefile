@@ -29,10 +29,13 @@ test: tools engines-up ## all tests, on the real engines
 	cargo test --workspace --locked --no-run
 	eval "$$($(ENGINES) env)"; cargo test --workspace --locked
 
-prove: tools engines-up ## the longer kill and fault runs, and what three million keys take of memory
+# Engines of their own, since they are killed as well.
+prove: export TIDEMARK_ENGINES_INSTANCE ?= prove
+prove: export TIDEMARK_ENGINES_PORT_BASE ?= 30090
+prove: tools engines-up ## the longer kill and fault runs
 	cargo build --release --locked -p cli
-	eval "$$($(ENGINES) env)"; TIDEMARK_BIN="$$PWD/$(BIN)" TIDEMARK_KILLS=30 cargo test --locked -p e2e --test main -- --nocapture --test-threads 1 kills
-	eval "$$($(ENGINES) env)"; TIDEMARK_BIN="$$PWD/$(BIN)" cargo test --locked -p e2e --test main -- --nocapture --ignored --test-threads 1 memory::
+	eval "$$($(ENGINES) env)"; trap '$(ENGINES) down' EXIT; TIDEMARK_BIN="$$PWD/$(BIN)" TIDEMARK_KILLS=30 \
+	  cargo test --locked -p e2e --test main -- --nocapture --test-threads 1 --include-ignored kills:: embedded:: engines:: memory::
 	# The same simulation with a rule switched off must fail: else it would show nothing.
 	for rule in without-chain-rule without-readback-rule; do \
 	  cargo test --locked -p aggregator --features $$rule --test main --no-run; \

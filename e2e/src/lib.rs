@@ -24,3 +24,5 @@ pub mod paced;
 pub mod model;
 /// Statements to the view store.
 pub mod cql;
+/// The engines, killed and started again.
+pub mod engines;

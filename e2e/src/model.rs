@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 const QUERY_PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks at the ledger.
 const LOOK: Duration = Duration::from_millis(100);
+/// Users that are asked for at most, each in a request of its own; the audit compares the rows of all.
+const USERS_ASKED: usize = 400;
 /// Differences that are listed; more say nothing more.
 const DIFFERENCES: usize = 20;
 
@@ -78,12 +80,29 @@ impl Counts {
         );
     }
 
+    /// Adds what another has.
+    pub fn merge(&mut self, other: Self) {
+        for ((day, event_type), total) in other.days {
+            self.add_day(&day, &event_type, total);
+        }
+        for ((user, event_type), total) in other.users {
+            self.add_user(&user, &event_type, total);
+        }
+    }
+
     /// All events.
     pub fn count(&self) -> u64 {
         self.days.values().map(|total| total.0).sum()
     }
 
-    /// Asks the program for all days and for each user that is expected.
+    /// The users that are asked for: all, or as many evenly drawn from them.
+    fn asked(&self) -> BTreeSet<&String> {
+        let users: BTreeSet<&String> = self.users.keys().map(|(user, _)| user).collect();
+        let step = users.len().div_ceil(USERS_ASKED).max(1);
+        users.into_iter().step_by(step).collect()
+    }
+
+    /// Asks the program for all days and for the users of [`Self::asked`].
     ///
     /// # Errors
     /// If a query is not answered.
@@ -94,8 +113,7 @@ impl Counts {
         for line in list(&answer, "days")? {
             found.add_day(text(line, "day")?, text(line, "event_type")?, total(line)?);
         }
-        let users: BTreeSet<&String> = self.users.keys().map(|(user, _)| user).collect();
-        for user in users {
+        for user in self.asked() {
             let answer = client::get_json(server, &format!("/v1/users/{user}"), QUERY_PATIENCE)?;
             for line in list(&answer, "by_type")? {
                 found.add_user(user, text(line, "event_type")?, total(line)?);
@@ -110,8 +128,11 @@ impl Counts {
     /// If a query is not answered, or anything is not what it must be: the first differences.
     pub fn confirm(&self, server: SocketAddr) -> anyhow::Result<()> {
         let found = self.ask(server)?;
+        let asked = self.asked();
+        let mut users = self.users.clone();
+        users.retain(|(user, _), _| asked.contains(user));
         let mut differences = differences("day", &self.days, &found.days);
-        differences.extend(self::differences("user", &self.users, &found.users));
+        differences.extend(self::differences("user", &users, &found.users));
         let (expected, counted) = (self.count(), found.count());
         ensure!(
             differences.is_empty(),

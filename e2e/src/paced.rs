@@ -31,6 +31,8 @@ const USERS: u64 = 60;
 const ONCE: u64 = 100;
 const TYPES: [&str; 3] = ["click", "view", "purchase"];
 const DAYS: [&str; 4] = ["2025-11-01", "2025-11-02", "2025-11-03", "2025-11-04"];
+/// The first of them in seconds since 1970.
+const FIRST_DAY_S: u64 = 1_761_955_200;
 /// Senders at one time; each has one request open.
 const WORKERS: u64 = 4;
 /// For one answer. Shorter than the server's own deadlines, so that some requests are given up while they are worked on.
@@ -86,6 +88,12 @@ pub struct Sent {
 }
 
 impl Sent {
+    /// Adds events with these numbers that were sent under other keys.
+    pub fn also(&mut self, numbers: std::ops::Range<u64>) {
+        self.keys += numbers.end - numbers.start;
+        self.counts.merge(counts_of(numbers));
+    }
+
     /// Records that were acknowledged: at least these are on the log.
     pub fn records(&self) -> u64 {
         self.batches * (FRESH + REPEATS + CONFLICTS)
@@ -295,6 +303,45 @@ pub fn event_json(keys: &str, number: u64, more_cents: u64) -> String {
         cents / 100,
         cents % 100
     )
+}
+
+/// A schema of other writers that resolves to ours, in a namespace that makes it one of its own.
+pub fn foreign_schema(namespace: &str) -> String {
+    format!(
+        r#"{{"type":"record","name":"Event","namespace":"{namespace}","fields":[
+            {{"name":"event_type","type":"string"}},
+            {{"name":"user_id","type":"string"}},
+            {{"name":"idempotency_key","type":"string"}},
+            {{"name":"occurred_at","type":{{"type":"long","logicalType":"timestamp-millis"}}}},
+            {{"name":"amount","type":{{"type":"bytes","logicalType":"decimal","precision":18,"scale":6}}}}]}}"#
+    )
+}
+
+/// Event `number` as such a writer puts it onto the topic, with the schema's id in the registry.
+pub fn event_foreign(id: u32, keys: &str, number: u64) -> Vec<u8> {
+    let event = Event::of(number);
+    let mut bytes = vec![0];
+    bytes.extend(id.to_be_bytes());
+    for text in [event.event_type, &event.user, &format!("{keys}-{number}")] {
+        avro_long(&mut bytes, text.len() as u64);
+        bytes.extend(text.as_bytes());
+    }
+    let day = DAYS.iter().position(|day| *day == event.day).unwrap_or_default() as u64;
+    let minutes = day * 1440 + number % 24 * 60 + number / 24 % 60;
+    avro_long(&mut bytes, (FIRST_DAY_S + minutes * 60) * 1000);
+    avro_long(&mut bytes, 8);
+    bytes.extend((event.cents * 10_000).to_be_bytes());
+    bytes
+}
+
+/// A number that is not below zero: zigzag, seven bits a byte, the lowest first.
+fn avro_long(bytes: &mut Vec<u8>, number: u64) {
+    let mut rest = number << 1;
+    while rest > 0x7f {
+        bytes.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    bytes.push(rest as u8);
 }
 
 /// What must be counted of the events with these numbers.

@@ -103,6 +103,8 @@ pub struct Cluster {
     pub broker: String,
     /// The view store.
     pub store: SocketAddr,
+    /// The URL of the registry.
+    pub registry: String,
     env: Vec<(String, String)>,
     folder: Folder,
 }
@@ -124,7 +126,7 @@ impl Cluster {
             ("KAFKA__GROUP", name.clone()),
             ("KAFKA__EVENTS_TOPIC", events_topic.clone()),
             ("KAFKA__SESSION_TIMEOUT_MS", SESSION_MS.to_string()),
-            ("REGISTRY__URL", registry),
+            ("REGISTRY__URL", registry.clone()),
             ("STORE__NODES", store.clone()),
             ("STORE__KEYSPACE", keyspace.clone()),
         ];
@@ -137,6 +139,7 @@ impl Cluster {
             store: store
                 .parse()
                 .context("TIDEMARK_TEST_CASSANDRA is host:port with a numeric host")?,
+            registry,
             env: env
                 .map(|(name, value)| (format!("TIDEMARK_{name}"), value))
                 .to_vec(),
@@ -150,6 +153,11 @@ impl Cluster {
             crate::process::last_lines(&migrate.log)
         );
         Ok(cluster)
+    }
+
+    /// Gives all roles that are asked for from now on one more setting, or another value of one.
+    pub fn set(&mut self, variable: &str, value: impl ToString) {
+        self.env.push((variable.to_owned(), value.to_string()));
     }
 
     /// `tidemark ingest`.

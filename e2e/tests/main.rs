@@ -20,4 +20,5 @@ mod members;
 mod producers;
 mod memory;
 mod restore;
+mod engines;
 mod tears;

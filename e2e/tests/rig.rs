@@ -115,12 +115,27 @@ pub(crate) fn lag(server: SocketAddr) -> String {
 
 /// Puts events onto the topic as any producer may: JSON, the record's key being the event's, and the client's default partitioner.
 pub(crate) fn produce(world: &Cluster, keys: &str, numbers: std::ops::Range<u64>) {
+    let record = |number| {
+        (
+            format!("{keys}-{number}"),
+            event_json(keys, number, 0).into_bytes(),
+        )
+    };
+    produce_records(world, "consistent_random", numbers.map(record));
+}
+
+/// Puts records, a key and a value each, onto the topic, where the partitioner has them.
+pub(crate) fn produce_records(
+    world: &Cluster,
+    partitioner: &str,
+    records: impl Iterator<Item = (String, Vec<u8>)>,
+) {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", &world.broker)
+        .set("partitioner", partitioner)
         .create()
         .unwrap();
-    for number in numbers {
-        let (key, value) = (format!("{keys}-{number}"), event_json(keys, number, 0));
+    for (key, value) in records {
         producer
             .send(BaseRecord::to(&world.events_topic).key(&key).payload(&value))
             .unwrap();
