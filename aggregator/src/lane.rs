@@ -83,7 +83,8 @@ impl Owned {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn change(&self, change: impl FnOnce(&mut BTreeSet<Partition>)) {
+    /// Changes what is owned: a lane's to do.
+    pub fn change(&self, change: impl FnOnce(&mut BTreeSet<Partition>)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }

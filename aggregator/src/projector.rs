@@ -7,11 +7,14 @@
 //! The changelog is its queue: while the store is away it reads no further, and memory stays bounded. A table that
 //! was emptied begins a new life, whose id every progress row of it carries; its rows are then written again from the start of the chain.
 
-mod flush;
 mod projection;
+mod flush;
+mod standing;
+mod patience;
 mod sink;
+mod metrics;
 
-pub use flush::Metrics;
+pub use metrics::Metrics;
 pub use sink::Sink;
 
 use crate::lane::Owned;
@@ -19,17 +22,16 @@ use crate::rows::RowsError;
 use crate::spill::Spill;
 use flush::{Flush, Flushed};
 use log::{ChainEvent, ChainReader, LogError, Place};
+use patience::Patience;
 use projection::Projection;
 use schemas::Partition;
 use service::readiness::Condition;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Longest wait for the chains while nothing else is due.
 const IDLE: Duration = Duration::from_millis(10);
-/// How often the tables are asked whether they are still what they were.
-const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// How the projector works.
 #[derive(Clone, Debug)]
@@ -42,12 +44,18 @@ pub struct Settings {
     pub bulk_flush_interval: Duration,
     /// Dirty rows beyond which no more is read before they are written.
     pub dirty_rows: usize,
+    /// Rows handed to the store at once at most.
+    pub chunk_rows: usize,
     /// Rows a second at most while fresh; 0: no limit. Keeps readers of the store fast.
     pub rows_per_s: u32,
     /// Rows a second at most while catching up; 0: no limit.
     pub bulk_rows_per_s: u32,
     /// Bytes of memory for rows of users, per partition.
     pub rows_memory_bytes: usize,
+    /// How often the tables are asked whether they are still what they were, while there is nothing to write.
+    pub check_interval: Duration,
+    /// First wait for a store that does not answer; each further one is twice as long, up to 40 times the first.
+    pub retry_wait: Duration,
 }
 
 /// The projector of one process.
@@ -58,13 +66,15 @@ pub struct Projector<S> {
     owned: Owned,
     spill: Spill,
     metrics: Metrics,
-    ready: Condition,
+    patience: Patience,
     runtime: tokio::runtime::Handle,
     stop: CancellationToken,
+    give_up: CancellationToken,
+    /// Ends the flush under way when this is dropped: nobody waits for it then.
+    _given_up: DropGuard,
     held: BTreeMap<Partition, Projection>,
     flush: Option<Flush>,
     last_flush: Instant,
-    last_check: Instant,
 }
 
 /// What a projector is made of beside its settings.
@@ -117,6 +127,8 @@ impl<S: Sink> Projector<S> {
         runtime: tokio::runtime::Handle,
         stop: CancellationToken,
     ) -> Self {
+        let patience = Patience::new(parts.ready, settings.retry_wait);
+        let give_up = CancellationToken::new();
         Self {
             settings,
             sink: parts.sink,
@@ -124,13 +136,14 @@ impl<S: Sink> Projector<S> {
             owned: parts.owned,
             spill: parts.spill,
             metrics: parts.metrics,
-            ready: parts.ready,
+            patience,
             runtime,
             stop,
+            _given_up: give_up.clone().drop_guard(),
+            give_up,
             held: BTreeMap::new(),
             flush: None,
             last_flush: Instant::now(),
-            last_check: Instant::now(),
         }
     }
 
@@ -182,18 +195,20 @@ impl<S: Sink> Projector<S> {
             if self.held.contains_key(&partition) {
                 continue;
             }
-            let Some(projected) =
-                self.runtime
-                    .block_on(flush::begin(&self.sink, partition, &self.ready, &self.stop))
-            else {
-                return Ok(());
+            // Counted before the store is read: what breaks meanwhile counts.
+            let interruptions = self.patience.interruptions();
+            let begun = flush::begin(&self.sink, partition, &self.patience, &self.stop);
+            let standings = match self.runtime.block_on(begun) {
+                None => return Ok(()),
+                Some(Err(what)) => return Err(Ended::Stopped(what)),
+                Some(Ok(standings)) => standings,
             };
-            let rows = self.settings.rows_memory_bytes;
             let made = Projection::new(
                 partition,
                 self.settings.generation,
-                projected,
-                rows,
+                standings,
+                interruptions,
+                self.settings.rows_memory_bytes,
                 self.spill.clone(),
             );
             self.held.insert(partition, made);
@@ -253,7 +268,7 @@ impl<S: Sink> Projector<S> {
     }
 
     fn is_due(&self) -> bool {
-        if self.last_check.elapsed() >= CHECK_EVERY {
+        if self.last_flush.elapsed() >= self.settings.check_interval {
             return true;
         }
         let many = self.dirty() * 4 >= self.settings.dirty_rows;
@@ -270,15 +285,16 @@ impl<S: Sink> Projector<S> {
 
     fn start_flush(&mut self) -> Result<(), Ended> {
         let mut rows = Vec::with_capacity(self.dirty());
-        let mut progress = Vec::new();
-        let check = self.last_check.elapsed() >= CHECK_EVERY;
+        let mut partitions = Vec::new();
         for (partition, held) in &mut self.held {
+            let is_written = held.is_finished();
             rows.extend(held.rows.take_dirty()?);
-            progress.push(flush::PartitionWork {
+            partitions.push(flush::PartitionWork {
                 partition: *partition,
                 progress: held.progress(),
-                births: held.births.clone(),
-                written: held.written,
+                standings: held.standings.clone(),
+                is_written,
+                interruptions: held.interruptions,
             });
         }
         self.metrics.dirty(rows.len());
@@ -290,22 +306,19 @@ impl<S: Sink> Projector<S> {
             self.settings.rows_per_s
         };
         self.last_flush = Instant::now();
-        if check {
-            self.last_check = Instant::now();
-        }
         let work = flush::Work {
             rows,
-            progress,
-            check,
+            partitions,
+            chunk_rows: self.settings.chunk_rows,
             pace,
         };
         self.flush = Some(Flush::start(
             &self.runtime,
             self.sink.clone(),
             work,
-            &self.ready,
+            &self.patience,
+            &self.give_up,
             &self.metrics,
-            &self.stop,
         ));
         Ok(())
     }
@@ -322,23 +335,26 @@ impl<S: Sink> Projector<S> {
         };
         self.flush = None;
         match flushed {
-            Flushed::Written(progress) => {
-                for (partition, place) in progress {
-                    if let Some(held) = self.held.get_mut(&partition) {
-                        held.written = Some(place);
-                        self.metrics.projected(partition, place.0, held.chain.next);
+            Flushed::Written(written) => {
+                for written in written {
+                    if let Some(held) = self.held.get_mut(&written.partition) {
+                        held.flushed(&written);
+                        self.metrics
+                            .projected(written.partition, written.next, held.chain.next);
                     }
                 }
                 Ok(())
             }
-            Flushed::Emptied(partition, view) => {
-                tracing::error!(%partition, view = view.name(), "a table of the view store was emptied: projecting it again");
+            Flushed::Lost(partition, view) => {
+                tracing::error!(%partition, view = view.name(), "a table of the view store was emptied or set back: projecting it again");
                 self.metrics.emptied();
+                // All of them: the rows of this flush are dropped, and the store may have lost what it took of the others.
                 self.held.clear();
                 self.follow_owned()
             }
             Flushed::Wrong(what) => Err(Ended::Stopped(what)),
-            Flushed::Stopped => Ok(()),
+            // Its rows are gone from here: whoever went on would write progress without them.
+            Flushed::GivenUp => Err(Ended::Again("a flush was given up".into())),
         }
     }
 }

@@ -7,7 +7,7 @@ use schemas::Offset;
 
 /// What happens next in the simulation.
 #[derive(Clone, Debug)]
-enum Act {
+pub enum Act {
     Fold {
         owner: usize,
         count: usize,
@@ -29,7 +29,7 @@ enum Act {
 
 /// What becomes of a transaction, whatever its owner is told.
 #[derive(Clone, Copy, Debug)]
-enum Sent {
+pub enum Sent {
     Committed,
     Lost,
     Aborted,
@@ -38,7 +38,7 @@ enum Sent {
     Held,
 }
 
-fn act() -> impl Strategy<Value = Act> {
+pub fn act() -> impl Strategy<Value = Act> {
     let fate = prop_oneof![
         5 => Just(Sent::Committed),
         1 => Just(Sent::Lost),
@@ -66,6 +66,12 @@ fn split(parts: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
 }
 
 fn run(draws: &[Draw], acts: &[Act]) -> (Expected, usize) {
+    let (changelog, lost) = changelog(draws, acts);
+    (conclusions(&changelog), lost)
+}
+
+/// What the changelog holds in the end, with its gaps, and how often an owner dropped its state.
+pub fn changelog(draws: &[Draw], acts: &[Act]) -> (Vec<Option<Vec<u8>>>, usize) {
     let spill = spill();
     let rules = rules();
     let log = records(draws);
@@ -97,7 +103,7 @@ fn run(draws: &[Draw], acts: &[Act]) -> (Expected, usize) {
     }
     finish(&mut owners[0], &log, &mut changelog);
     let lost = owners.iter().map(|owner| owner.lost).sum();
-    (conclusions(&changelog), lost)
+    (changelog, lost)
 }
 
 /// One owner begins again and brings the rest to its end.

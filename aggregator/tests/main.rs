@@ -11,3 +11,7 @@
 mod sim;
 mod chain;
 mod rows;
+mod truth;
+mod store;
+mod rig;
+mod projector;

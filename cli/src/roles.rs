@@ -22,6 +22,12 @@ use tokio::runtime::Runtime;
 
 /// Dirty rows of a process beyond which the projector writes before it reads on.
 const DIRTY_ROWS: usize = 200_000;
+/// Rows that the projector hands to the store at once.
+const CHUNK_ROWS: usize = 20_000;
+/// How often the projector looks whether the tables are still what they were, while it has nothing to write.
+const STORE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// First wait of the projector for a store that does not answer; the longest is 2 s.
+const STORE_RETRY_WAIT: Duration = Duration::from_millis(50);
 
 /// `tidemark run`: everything in one process.
 pub(crate) fn run(
@@ -233,9 +239,12 @@ fn start(
             flush_interval: ms(config.flush_interval_ms),
             bulk_flush_interval: ms(config.bulk_flush_interval_ms),
             dirty_rows: DIRTY_ROWS,
+            chunk_rows: CHUNK_ROWS,
             rows_per_s: world.config.store.rows_per_s_fresh,
             bulk_rows_per_s: world.config.store.rows_per_s_bulk,
             rows_memory_bytes: usize::try_from(config.rows_memory_bytes)? / partitions,
+            check_interval: STORE_CHECK_INTERVAL,
+            retry_wait: STORE_RETRY_WAIT,
         },
         handles,
         sink,

@@ -8,6 +8,7 @@ use schemas::{Day, Offset, Partition};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// Stamps of ours are next offsets, far below this; a stamp above it is a clock's microseconds (1.7 * 10^15 in 2025), so
 /// somebody wrote without a stamp, and no stamped write would ever replace that row.
@@ -29,6 +30,24 @@ pub enum Store {
     Cassandra(Arc<Cassandra>),
     /// A folder of this process.
     Embedded(Arc<Embedded>),
+}
+
+/// What a view's table holds of a source partition beside its rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// The life of the table, as [`Store::begin`] began it; none where the table was emptied since.
+    pub life: Option<Uuid>,
+    /// The progress row, of whatever life.
+    pub progress: Option<Progress>,
+}
+
+impl Stored {
+    /// The progress, if it is of the table's present life: only then do the rows that it stands for lie there.
+    pub fn believed(&self) -> Option<&Progress> {
+        self.progress
+            .as_ref()
+            .filter(|progress| self.life == Some(progress.birth))
+    }
 }
 
 /// A row with the stamp that the store itself keeps for it, for the audit.
@@ -88,21 +107,26 @@ impl Store {
     /// row carries it, so that one written just after its table was emptied is never believed. Written with a fixed
     /// stamp and read back: of two that begin a life at once one may go on with an
     /// id that the store does not keep: its progress is then not believed, and it finds that out and begins again.
-    pub async fn begin(&self, view: View, partition: Partition) -> Result<uuid::Uuid, Error> {
-        let place = birth_place(partition);
-        if let Some(life) = self.progress_rows(view).await?.get(&place) {
-            return Ok(life.birth);
+    ///
+    /// Ids of lives rise with the time of their beginning (UUID version 7, RFC 9562): of two progress rows of one stamp, one written
+    /// for a life that is over, both stores keep the greater value, which must be the one of the present life.
+    pub async fn begin(&self, view: View, partition: Partition) -> Result<Uuid, Error> {
+        if let Some(life) = self.life(view, partition).await? {
+            return Ok(life);
         }
         let life = Progress {
-            birth: uuid::Uuid::new_v4(),
+            birth: Uuid::now_v7(),
             changelog: BIRTH_STAMP,
             ..Progress::default()
         };
-        self.write_progress(view, place, &life).await?;
-        let kept = self.progress_rows(view).await?;
-        kept.get(&place)
-            .map(|life| life.birth)
-            .ok_or_else(|| Error::Away("a row just written is not there yet".into()))
+        self.write_progress(view, birth_place(partition), &life).await?;
+        let kept = self.life(view, partition).await?;
+        kept.ok_or_else(|| Error::Away("a row just written is not there yet".into()))
+    }
+
+    async fn life(&self, view: View, partition: Partition) -> Result<Option<Uuid>, Error> {
+        let stored = self.stored(view).await?;
+        Ok(stored.get(&partition).and_then(|stored| stored.life))
     }
 
     /// Writes how far `view` reflects `partition`, into that view's own table, stamped with `progress.changelog`.
@@ -121,16 +145,28 @@ impl Store {
     /// How far `view` reflects each partition, from that view's own table; absent where the table has no life for the partition, or
     /// another one than the progress row says.
     pub async fn progress(&self, view: View) -> Result<BTreeMap<Partition, Progress>, Error> {
-        let rows = self.progress_rows(view).await?;
-        let life = |partition: &Partition| rows.get(&birth_place(*partition)).map(|life| life.birth);
-        let valid = |(partition, progress): &(&Partition, &Progress)| {
-            partition.0 < BIRTHS && life(partition) == Some(progress.birth)
+        let believed = |(partition, stored): (Partition, Stored)| {
+            let progress = stored.believed().cloned()?;
+            Some((partition, progress))
         };
-        Ok(rows
-            .iter()
-            .filter(valid)
-            .map(|(partition, progress)| (*partition, progress.clone()))
+        Ok(self
+            .stored(view)
+            .await?
+            .into_iter()
+            .filter_map(believed)
             .collect())
+    }
+
+    /// The life and the progress row of each partition in that view's own table, believed or not: for whoever writes them.
+    pub async fn stored(&self, view: View) -> Result<BTreeMap<Partition, Stored>, Error> {
+        let mut stored: BTreeMap<Partition, Stored> = BTreeMap::new();
+        for (place, row) in self.progress_rows(view).await? {
+            match place.0 < BIRTHS {
+                true => stored.entry(place).or_default().progress = Some(row),
+                false => stored.entry(Partition(place.0 & !BIRTHS)).or_default().life = Some(row.birth),
+            }
+        }
+        Ok(stored)
     }
 
     async fn progress_rows(&self, view: View) -> Result<BTreeMap<Partition, Progress>, Error> {

@@ -65,3 +65,10 @@ async fn progress_of_another_life_is_not_believed() {
     scenarios::progress_of_another_life_is_not_believed(&keyspace.store().await).await;
     keyspace.remove().await;
 }
+
+#[tokio::test]
+async fn of_two_lives_the_later_ones_progress_holds_whichever_comes_last() {
+    let keyspace = Keyspace::new().await;
+    scenarios::of_two_lives_the_later_ones_progress_holds_whichever_comes_last(&keyspace.store().await).await;
+    keyspace.remove().await;
+}

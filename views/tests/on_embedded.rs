@@ -64,3 +64,10 @@ async fn progress_of_another_life_is_not_believed() {
     let store = views::Store::open(&folder.path().join("views"), 1).await.unwrap();
     scenarios::progress_of_another_life_is_not_believed(&store).await;
 }
+
+#[tokio::test]
+async fn of_two_lives_the_later_ones_progress_holds_whichever_comes_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = views::Store::open(&folder.path().join("views"), 1).await.unwrap();
+    scenarios::of_two_lives_the_later_ones_progress_holds_whichever_comes_last(&store).await;
+}

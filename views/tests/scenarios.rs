@@ -85,6 +85,27 @@ pub async fn progress_of_another_life_is_not_believed(store: &Store) {
     assert_eq!(store.progress(View::Days).await.unwrap()[&Partition(0)], later);
 }
 
+pub async fn of_two_lives_the_later_ones_progress_holds_whichever_comes_last(store: &Store) {
+    for partition in (0..8).map(Partition) {
+        // A life of another table stands in for that of this table before it was emptied.
+        let former = store.begin(View::Users, partition).await.unwrap();
+        let present = store.begin(View::Days, partition).await.unwrap();
+        let of = |birth| Progress {
+            birth,
+            ..progress(5, 6)
+        };
+        for birth in [former, present, former] {
+            store
+                .write_progress(View::Days, partition, &of(birth))
+                .await
+                .unwrap();
+        }
+        let stored = store.stored(View::Days).await.unwrap();
+        assert_eq!(stored[&partition].life, Some(present));
+        assert_eq!(stored[&partition].believed(), Some(&of(present)));
+    }
+}
+
 pub async fn a_day_is_read_whole_over_all_pages(store: &Store) {
     let mut rows: Vec<Row> = (0..1_500)
         .flat_map(|count| (0..3).map(move |p| day("t", 5, &format!("type {count:04}"), p, count + 1)))

@@ -1,33 +1,28 @@
-//! One flush: all rows are written and acknowledged, then progress, view by view. It tries until the store takes it.
+//! One flush: all rows are written and acknowledged, then the tables are looked at, then progress is written, view by view.
+//!
+//! It is tried until the store takes it, each time from its first row: a store that did not answer may have been set back, and what was
+//! acknowledged before that may be gone. Progress must never be written in a try in which not every row was acknowledged.
 
-use super::projection::Projected;
+use super::metrics::Metrics;
+use super::patience::Patience;
 use super::sink::Sink;
-use prometheus::{Histogram, IntCounter, IntGauge};
+use super::standing::{Standing, Standings};
 use schemas::row::{Progress, Row, View};
 use schemas::{Offset, Partition};
-use service::metrics::{Error as MetricsError, Family, Label, Registry, SECONDS};
-use service::readiness::Condition;
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 use views::Error;
 
-/// Rows handed to the store at once.
-const CHUNK_ROWS: usize = 20_000;
-/// Rows handed to the store at once while a budget holds: short enough for an even pace.
+/// Rows handed to the store at once at most while a budget holds: short enough for an even pace.
 const PACED_ROWS: usize = 1_000;
-/// Waits between tries while the store is away: doubled from the first to the last.
-const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LAST_WAIT: Duration = Duration::from_secs(2);
 
 /// What one flush writes.
 pub(super) struct Work {
     pub(super) rows: Vec<Row>,
-    pub(super) progress: Vec<PartitionWork>,
-    /// Whether to look first if the tables are still what they were.
-    pub(super) check: bool,
+    pub(super) partitions: Vec<PartitionWork>,
+    /// Rows handed to the store at once at most.
+    pub(super) chunk_rows: usize,
     /// Rows a second at most; 0: no limit.
     pub(super) pace: u32,
 }
@@ -35,28 +30,42 @@ pub(super) struct Work {
 /// What one flush says of a partition.
 pub(super) struct PartitionWork {
     pub(super) partition: Partition,
+    /// How far the rows are once all of them are written.
     pub(super) progress: Progress,
-    /// The life of each view's table.
-    pub(super) births: BTreeMap<View, Uuid>,
-    /// Next offsets on `events` and on the changelog that were written last.
-    pub(super) written: Option<(Offset, Offset)>,
+    /// What each view's table is known to hold already.
+    pub(super) standings: Standings,
+    /// Whether the store says all this already, so that it need only be looked at.
+    pub(super) is_written: bool,
+    /// Interruptions of the store before its projection began.
+    pub(super) interruptions: u64,
 }
 
 /// What became of a flush.
 pub(super) enum Flushed {
-    /// All of it is in the store: next offsets on `events` and on the changelog by partition.
-    Written(Vec<(Partition, (Offset, Offset))>),
+    /// All of it is in the store.
+    Written(Vec<Written>),
     /// A table has lost what was written to it.
-    Emptied(Partition, View),
+    Lost(Partition, View),
     /// The store is not what it should be.
     Wrong(String),
-    /// The process is stopping.
-    Stopped,
+    /// It was given up: its rows may be missing.
+    GivenUp,
+}
+
+/// What the store says of a partition since this flush.
+pub(super) struct Written {
+    pub(super) partition: Partition,
+    pub(super) next: Offset,
+    pub(super) changelog: Offset,
+    /// The lives for which it was written.
+    pub(super) standings: Standings,
 }
 
 /// A flush under way.
 pub(super) struct Flush {
     task: JoinHandle<Flushed>,
+    /// A task that has ended must not be asked again.
+    ended: Option<Flushed>,
 }
 
 impl Flush {
@@ -64,244 +73,144 @@ impl Flush {
         runtime: &tokio::runtime::Handle,
         sink: S,
         work: Work,
-        ready: &Condition,
+        patience: &Patience,
+        give_up: &CancellationToken,
         metrics: &Metrics,
-        stop: &CancellationToken,
     ) -> Self {
-        let (ready, metrics, stop) = (ready.clone(), metrics.clone(), stop.clone());
+        let (patience, give_up, metrics) = (patience.clone(), give_up.clone(), metrics.clone());
         Self {
-            task: runtime.spawn(async move { run(&sink, work, &ready, &metrics, &stop).await }),
+            task: runtime.spawn(async move { run(&sink, work, &patience, &give_up, &metrics).await }),
+            ended: None,
         }
     }
 
     /// Waits for the end of the flush, at most `timeout`.
     pub(super) fn wait(&mut self, runtime: &tokio::runtime::Handle, timeout: Duration) {
-        let task = &mut self.task;
-        let _ = runtime.block_on(async {
-            tokio::time::timeout(timeout, async {
-                while !task.is_finished() {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            })
-            .await
-        });
+        if self.ended.is_none() {
+            let task = &mut self.task;
+            let ended = runtime.block_on(async { tokio::time::timeout(timeout, task).await });
+            self.ended = ended
+                .ok()
+                .map(|ended| ended.unwrap_or_else(|error| Flushed::Wrong(error.to_string())));
+        }
     }
 
     /// What became of it, once it ended.
     pub(super) fn result(&mut self, runtime: &tokio::runtime::Handle) -> Option<Flushed> {
-        if !self.task.is_finished() {
-            return None;
+        if self.task.is_finished() {
+            self.wait(runtime, Duration::ZERO);
         }
-        Some(
-            runtime
-                .block_on(&mut self.task)
-                .unwrap_or_else(|error| Flushed::Wrong(error.to_string())),
-        )
+        self.ended.take()
     }
 }
 
-/// Reads what the store reflects of a partition, beginning each table's life where it has none. `None` when stopping.
+/// Reads what the store reflects of a partition, beginning each table's life where it has none. `None` when stopping; `Err`
+/// with what is wrong with the store.
 pub(super) async fn begin<S: Sink>(
     sink: &S,
     partition: Partition,
-    ready: &Condition,
+    patience: &Patience,
     stop: &CancellationToken,
-) -> Option<Projected> {
-    let mut projected = Projected::new();
-    for view in View::ALL {
-        let birth = until_done(ready, stop, || sink.begin(view, partition))
-            .await?
-            .ok()?;
-        let progress = until_done(ready, stop, || sink.progress(view)).await?.ok()?;
-        let next = progress
-            .get(&partition)
-            .map_or(Offset(0), |progress| progress.next);
-        projected.insert(view, (birth, next));
-    }
-    Some(projected)
+) -> Option<Result<Standings, String>> {
+    let read = || async {
+        let mut standings = Standings::new();
+        for view in View::ALL {
+            let life = sink.begin(view, partition).await?;
+            let stored = sink.stored(view).await?;
+            standings.insert(view, Standing::of(life, stored.get(&partition)));
+        }
+        Ok::<_, Error>(standings)
+    };
+    patience.until_done(stop, read).await
 }
 
 async fn run<S: Sink>(
     sink: &S,
-    work: Work,
-    ready: &Condition,
+    mut work: Work,
+    patience: &Patience,
+    give_up: &CancellationToken,
     metrics: &Metrics,
-    stop: &CancellationToken,
 ) -> Flushed {
     let started = Instant::now();
-    if work.check {
-        match until_done(ready, stop, || emptied(sink, &work)).await {
-            None => return Flushed::Stopped,
-            Some(Err(what)) => return Flushed::Wrong(what),
-            Some(Ok(Some((partition, view)))) => return Flushed::Emptied(partition, view),
-            Some(Ok(None)) => {}
-        }
-    }
-    let count = work.rows.len();
-    if let Err(flushed) = write_rows(sink, work.rows, work.pace, ready, stop).await {
-        return flushed;
-    }
-    let mut written = Vec::new();
-    for PartitionWork {
-        partition,
-        mut progress,
-        births,
-        ..
-    } in work.progress
+    // Neighbours in a store partition go in one batch, so rows are put in the order of their keys.
+    work.rows.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+    match patience
+        .until_done(give_up, || attempt(sink, &work, patience))
+        .await
     {
-        for view in View::ALL {
-            progress.birth = births.get(&view).copied().unwrap_or_default();
-            match until_done(ready, stop, || sink.write_progress(view, partition, &progress)).await {
-                None => return Flushed::Stopped,
-                Some(Err(what)) => return Flushed::Wrong(what),
-                Some(Ok(())) => {}
-            }
-        }
-        written.push((partition, (progress.next, progress.changelog)));
+        None => return Flushed::GivenUp,
+        Some(Err(what)) => return Flushed::Wrong(what),
+        Some(Ok(Some((partition, view)))) => return Flushed::Lost(partition, view),
+        Some(Ok(None)) => {}
     }
-    metrics.flushed(count, started.elapsed());
-    Flushed::Written(written)
+    metrics.flushed(work.rows.len(), started.elapsed());
+    let written = |part: PartitionWork| Written {
+        partition: part.partition,
+        next: part.progress.next,
+        changelog: part.progress.changelog,
+        standings: part.standings,
+    };
+    Flushed::Written(work.partitions.into_iter().map(written).collect())
 }
 
-async fn write_rows<S: Sink>(
+/// Writes all of it, or says which table has lost what was written to it before.
+async fn attempt<S: Sink>(
     sink: &S,
-    mut rows: Vec<Row>,
-    pace: u32,
-    ready: &Condition,
-    stop: &CancellationToken,
-) -> Result<(), Flushed> {
-    let at_once = if pace == 0 { CHUNK_ROWS } else { PACED_ROWS };
-    // Neighbours in a store partition go in one batch, so rows are put in the order of their keys.
-    rows.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+    work: &Work,
+    patience: &Patience,
+) -> Result<Option<(Partition, View)>, Error> {
+    write_rows(sink, work, patience).await?;
+    // Right before progress is written: progress on top of a loss would hide it for ever.
+    if let Some(lost) = find_lost(sink, work, patience).await? {
+        return Ok(Some(lost));
+    }
+    for part in work.partitions.iter().filter(|part| !part.is_written) {
+        for (view, standing) in &part.standings {
+            let progress = Progress {
+                birth: standing.life,
+                ..part.progress.clone()
+            };
+            sink.write_progress(*view, part.partition, &progress).await?;
+        }
+    }
+    Ok(None)
+}
+
+async fn write_rows<S: Sink>(sink: &S, work: &Work, patience: &Patience) -> Result<(), Error> {
+    let at_once = match work.pace {
+        0 => work.chunk_rows,
+        _ => work.chunk_rows.min(PACED_ROWS),
+    };
     let started = Instant::now();
     let mut done = 0_usize;
-    for chunk in rows.chunks(at_once) {
-        match until_done(ready, stop, || sink.upsert(chunk.to_vec())).await {
-            None => return Err(Flushed::Stopped),
-            Some(Err(what)) => return Err(Flushed::Wrong(what)),
-            Some(Ok(())) => {}
-        }
+    for chunk in work.rows.chunks(at_once.max(1)) {
+        sink.upsert(chunk.to_vec()).await?;
+        patience.answered();
         done += chunk.len();
-        if pace > 0 {
-            let due = Duration::from_secs_f64(done as f64 / f64::from(pace));
+        if work.pace > 0 {
+            let due = Duration::from_secs_f64(done as f64 / f64::from(work.pace));
             tokio::time::sleep(due.saturating_sub(started.elapsed())).await;
         }
     }
     Ok(())
 }
 
-/// A table that lost what was written to it: emptied, or set back by a store that forgot acknowledged writes. Progress is written last, so
-/// whoever lost a row lost the progress behind it.
-async fn emptied<S: Sink>(sink: &S, work: &Work) -> Result<Option<(Partition, View)>, Error> {
+async fn find_lost<S: Sink>(
+    sink: &S,
+    work: &Work,
+    patience: &Patience,
+) -> Result<Option<(Partition, View)>, Error> {
     for view in View::ALL {
-        let stored = sink.progress(view).await?;
-        for item in &work.progress {
-            let Some((next, _)) = item.written else { continue };
-            if stored
-                .get(&item.partition)
-                .is_none_or(|stored| stored.next < next)
-            {
-                return Ok(Some((item.partition, view)));
-            }
+        let stored = sink.stored(view).await?;
+        let lost = work.partitions.iter().find(|part| {
+            let interrupted = patience.interruptions() != part.interruptions;
+            part.standings
+                .get(&view)
+                .is_some_and(|standing| standing.is_lost(stored.get(&part.partition), interrupted))
+        });
+        if let Some(part) = lost {
+            return Ok(Some((part.partition, view)));
         }
     }
     Ok(None)
-}
-
-/// Tries until the store answers. `None` when the process stops meanwhile; `Err` with what is wrong with the store.
-async fn until_done<T, F: Future<Output = Result<T, Error>>>(
-    ready: &Condition,
-    stop: &CancellationToken,
-    mut make: impl FnMut() -> F,
-) -> Option<Result<T, String>> {
-    let mut wait = FIRST_WAIT;
-    loop {
-        match make().await {
-            Ok(done) => {
-                ready.ready();
-                return Some(Ok(done));
-            }
-            Err(Error::Wrong(what)) => return Some(Err(what)),
-            Err(Error::Away(reason)) => {
-                ready.not_ready(format!("the view store is away: {reason}"));
-                tracing::warn!(reason, "the view store is away");
-            }
-        }
-        if stop.is_cancelled() {
-            return None;
-        }
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = stop.cancelled() => {}
-        }
-        wait = (wait * 2).min(LAST_WAIT);
-    }
-}
-
-/// What the projector tells of itself; cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Metrics {
-    rows: IntCounter,
-    dirty: IntGauge,
-    seconds: Histogram,
-    emptied: IntCounter,
-    next: Family<IntGauge>,
-    behind: Family<IntGauge>,
-}
-
-impl Metrics {
-    /// Makes the metrics for `partitions` source partitions.
-    pub fn new(registry: &Registry, partitions: u32) -> Result<Self, MetricsError> {
-        let partition = || {
-            [Label::new(
-                "partition",
-                (0..partitions).map(|partition| partition.to_string()),
-            )]
-        };
-        Ok(Self {
-            rows: registry.counter(
-                "tidemark_projector_written_rows_total",
-                "Rows written to the view store.",
-            )?,
-            dirty: registry.gauge("tidemark_projector_dirty_rows", "Rows of the last flush.")?,
-            seconds: registry.histogram("tidemark_projector_flush_seconds", "Time of a flush.", &SECONDS)?,
-            emptied: registry.counter(
-                "tidemark_projector_emptied_total",
-                "Tables found emptied and projected again.",
-            )?,
-            next: registry.gauges(
-                "tidemark_projector_projected_offset",
-                "Next offset that the views reflect.",
-                &partition(),
-            )?,
-            behind: registry.gauges(
-                "tidemark_projector_behind_records",
-                "Records on the chain that the views do not reflect.",
-                &partition(),
-            )?,
-        })
-    }
-
-    pub(super) fn dirty(&self, rows: usize) {
-        self.dirty.set(i64::try_from(rows).unwrap_or(i64::MAX));
-    }
-
-    fn flushed(&self, rows: usize, took: Duration) {
-        self.rows.inc_by(rows as u64);
-        self.seconds.observe(took.as_secs_f64());
-    }
-
-    pub(super) fn emptied(&self) {
-        self.emptied.inc();
-    }
-
-    pub(super) fn projected(&self, partition: Partition, next: Offset, read: Offset) {
-        let partition = partition.to_string();
-        self.next
-            .get(&[&partition])
-            .set(i64::try_from(next.0).unwrap_or(i64::MAX));
-        self.behind
-            .get(&[&partition])
-            .set(i64::try_from(read.0.saturating_sub(next.0)).unwrap_or(i64::MAX));
-    }
 }

@@ -1,6 +1,8 @@
 //! The projection of one source partition: its chain as far as it was read, and its rows.
 
 use super::Ended;
+use super::flush::Written;
+use super::standing::{Standing, Standings};
 use crate::chain::{Chain, Step};
 use crate::rows::Rows;
 use crate::spill::Spill;
@@ -15,40 +17,36 @@ use uuid::Uuid;
 pub(super) struct Projection {
     pub(super) chain: Chain,
     pub(super) rows: Rows,
-    /// The life of each view's table.
-    pub(super) births: BTreeMap<View, Uuid>,
+    /// What each view's table is known to hold.
+    pub(super) standings: Standings,
     /// What each view reflected when this began: rows that changed before are there already.
     reflected: BTreeMap<View, Offset>,
     /// Next offsets on `events` and on the changelog of the progress that was written last.
     pub(super) written: Option<(Offset, Offset)>,
     /// The end of the changelog when this began.
     pub(super) mark: Option<Offset>,
+    /// Interruptions of the store before this began.
+    pub(super) interruptions: u64,
 }
-
-/// What the store said of a partition: each view's life, and the next offset it reflects.
-pub(super) type Projected = BTreeMap<View, (Uuid, Offset)>;
 
 impl Projection {
     pub(super) fn new(
         partition: Partition,
         generation: u32,
-        projected: Projected,
+        standings: Standings,
+        interruptions: u64,
         memory_bytes: usize,
         spill: Spill,
     ) -> Self {
+        let reflected = standings.iter().map(|(view, standing)| (*view, standing.next));
         Self {
             chain: Chain::new(partition, generation),
             rows: Rows::new(partition, memory_bytes, spill),
-            births: projected
-                .iter()
-                .map(|(view, (birth, _))| (*view, *birth))
-                .collect(),
-            reflected: projected
-                .into_iter()
-                .map(|(view, (_, next))| (view, next))
-                .collect(),
+            reflected: reflected.collect(),
+            standings,
             written: None,
             mark: None,
+            interruptions,
         }
     }
 
@@ -68,6 +66,22 @@ impl Projection {
             self.rows.apply(&record, &self.reflected)?;
         }
         Ok(())
+    }
+
+    /// Takes in that a flush was written. One that was begun for an earlier life of a table says nothing of the present one.
+    pub(super) fn flushed(&mut self, written: &Written) {
+        let same = |(view, standing): (&View, &Standing)| {
+            written
+                .standings
+                .get(view)
+                .is_some_and(|other| other.life == standing.life)
+        };
+        if self.standings.iter().all(same) {
+            self.written = Some((written.next, written.changelog));
+            for standing in self.standings.values_mut() {
+                standing.raise(written.next, written.changelog);
+            }
+        }
     }
 
     /// Whether what was there at the beginning was not read yet.

@@ -5,14 +5,18 @@ use schemas::row::{Progress, Row, View};
 use std::collections::BTreeMap;
 use std::future::Future;
 use uuid::Uuid;
-use views::Error;
+use views::{Error, Stored};
 
 /// Where rows go.
+///
+/// A store may lose what it acknowledged (it was emptied, or put back to an earlier state) if it does not do so without a sign: an
+/// emptied table has lost its life, and after a store was set back the next call fails with [`Error::Away`], since its
+/// connections broke. On that the projector rests when it says how far the rows are.
 pub trait Sink: Clone + Send + Sync + 'static {
     /// Writes absolute partials under their stamps; an older stamp never replaces a newer one.
     fn upsert(&self, rows: Vec<Row>) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// The life of a view's table for this partition: read, or begun where the table has none.
+    /// The life of a view's table for this partition: read, or begun where the table has none. A later life has a greater id.
     fn begin(&self, view: View, partition: Partition) -> impl Future<Output = Result<Uuid, Error>> + Send;
 
     /// Writes how far a view reflects a partition, into that view's own table.
@@ -23,11 +27,8 @@ pub trait Sink: Clone + Send + Sync + 'static {
         progress: &Progress,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// How far a view reflects each partition; absent where the table has no life or another one.
-    fn progress(
-        &self,
-        view: View,
-    ) -> impl Future<Output = Result<BTreeMap<Partition, Progress>, Error>> + Send;
+    /// The life and the progress row of each partition in a view's own table, believed or not.
+    fn stored(&self, view: View) -> impl Future<Output = Result<BTreeMap<Partition, Stored>, Error>> + Send;
 }
 
 impl Sink for views::Store {
@@ -48,7 +49,7 @@ impl Sink for views::Store {
         Self::write_progress(self, view, partition, progress).await
     }
 
-    async fn progress(&self, view: View) -> Result<BTreeMap<Partition, Progress>, Error> {
-        Self::progress(self, view).await
+    async fn stored(&self, view: View) -> Result<BTreeMap<Partition, Stored>, Error> {
+        Self::stored(self, view).await
     }
 }

@@ -1,0 +1,74 @@
+//! What the projector tells of itself. Labels are partitions only.
+
+use prometheus::{Histogram, IntCounter, IntGauge};
+use schemas::{Offset, Partition};
+use service::metrics::{Error as MetricsError, Family, Label, Registry, SECONDS};
+use std::time::Duration;
+
+/// What the projector tells of itself; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    rows: IntCounter,
+    dirty: IntGauge,
+    seconds: Histogram,
+    emptied: IntCounter,
+    next: Family<IntGauge>,
+    behind: Family<IntGauge>,
+}
+
+impl Metrics {
+    /// Makes the metrics for `partitions` source partitions.
+    pub fn new(registry: &Registry, partitions: u32) -> Result<Self, MetricsError> {
+        let partition = || {
+            [Label::new(
+                "partition",
+                (0..partitions).map(|partition| partition.to_string()),
+            )]
+        };
+        Ok(Self {
+            rows: registry.counter(
+                "tidemark_projector_written_rows_total",
+                "Rows written to the view store.",
+            )?,
+            dirty: registry.gauge("tidemark_projector_dirty_rows", "Rows of the last flush.")?,
+            seconds: registry.histogram("tidemark_projector_flush_seconds", "Time of a flush.", &SECONDS)?,
+            emptied: registry.counter(
+                "tidemark_projector_emptied_total",
+                "Tables found emptied and projected again.",
+            )?,
+            next: registry.gauges(
+                "tidemark_projector_projected_offset",
+                "Next offset that the views reflect.",
+                &partition(),
+            )?,
+            behind: registry.gauges(
+                "tidemark_projector_behind_records",
+                "Records on the chain that the views do not reflect.",
+                &partition(),
+            )?,
+        })
+    }
+
+    pub(super) fn dirty(&self, rows: usize) {
+        self.dirty.set(i64::try_from(rows).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn flushed(&self, rows: usize, took: Duration) {
+        self.rows.inc_by(rows as u64);
+        self.seconds.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn emptied(&self) {
+        self.emptied.inc();
+    }
+
+    pub(super) fn projected(&self, partition: Partition, next: Offset, read: Offset) {
+        let partition = partition.to_string();
+        self.next
+            .get(&[&partition])
+            .set(i64::try_from(next.0).unwrap_or(i64::MAX));
+        self.behind
+            .get(&[&partition])
+            .set(i64::try_from(read.0.saturating_sub(next.0)).unwrap_or(i64::MAX));
+    }
+}

@@ -1,0 +1,120 @@
+//! What the rows must be: a plain sum over the chain, as of each of its commit records. Shares nothing with the rows of the product.
+
+use crate::sim::PARTITION;
+use aggregator::chain::{Chain, Step};
+use schemas::commit::{CommitRecord, Fate};
+use schemas::partial::{DayPartial, UserPartial};
+use schemas::row::{DeadLetter, RowKey};
+use schemas::{Day, Ledger, Offset, Timestamp};
+use std::collections::BTreeMap;
+
+/// What a row says: (type, quarter-hour) -> count and sum. A row of days names no type; a dead letter has its reason for one.
+pub type Cells = BTreeMap<(String, u32), (u64, i128)>;
+
+/// Every row as of every commit record that changed it.
+#[derive(Debug, Default)]
+pub struct Truth {
+    pub rows: BTreeMap<RowKey, BTreeMap<u64, Cells>>,
+    /// The ledger as of each next offset at which a commit record ends.
+    pub ledgers: BTreeMap<u64, Ledger>,
+    /// The next offset at the end of the chain.
+    pub end: u64,
+    /// The next offset on the changelog behind each commit record on the chain.
+    pub ends: Vec<usize>,
+}
+
+impl Truth {
+    pub fn of(changelog: &[Option<Vec<u8>>]) -> Self {
+        let mut chain = Chain::new(PARTITION, 1);
+        let mut truth = Self::default();
+        truth.ledgers.insert(0, Ledger::default());
+        for (offset, bytes) in changelog.iter().enumerate() {
+            let Some(bytes) = bytes else { continue };
+            if let Step::Applied(_, record) = chain.offer(Offset(offset as u64), bytes).unwrap() {
+                truth.add(&record);
+                truth.ends.push(offset + 1);
+            }
+        }
+        truth.end = chain.next.0;
+        truth
+    }
+
+    fn add(&mut self, record: &CommitRecord) {
+        let to = record.head.to.0;
+        self.ledgers.insert(to, record.head.ledger);
+        for counted in record.counted() {
+            let (tenant, event_type) = record.types[counted.type_index as usize].clone();
+            let quarter = counted.fresh.quarter;
+            let amount = counted.amount.map_or(0, |amount| i128::from(amount.millionths()));
+            let (tenant, user, day) = (tenant, counted.user.to_owned(), quarter.day());
+            let by_day = RowKey::Day {
+                tenant: tenant.clone(),
+                day,
+                event_type: event_type.clone(),
+            };
+            self.count(by_day, to, (String::new(), quarter.0), amount);
+            self.count(
+                RowKey::User { tenant, user, day },
+                to,
+                (event_type, quarter.0),
+                amount,
+            );
+        }
+        for exception in record.exceptions() {
+            let Fate::DeadLettered(refusal) = exception.fate else {
+                continue;
+            };
+            let key = RowKey::DeadLetter {
+                tenant: refusal.tenant.to_owned(),
+                day: Timestamp::from_millis(refusal.accepted_ms).quarter().day(),
+                accepted_ms: refusal.accepted_ms,
+                offset: exception.offset,
+            };
+            self.count(key, to, (refusal.reason.word().to_owned(), 0), 0);
+        }
+    }
+
+    fn count(&mut self, key: RowKey, to: u64, cell: (String, u32), amount: i128) {
+        let versions = self.rows.entry(key).or_default();
+        let mut cells = versions.values().next_back().cloned().unwrap_or_default();
+        let sums = cells.entry(cell).or_default();
+        *sums = (sums.0 + 1, sums.1 + amount);
+        versions.insert(to, cells);
+    }
+
+    /// The version that a row must have at least once everything before `next` is reflected; `None` where there is no such row yet.
+    pub fn needed(&self, key: &RowKey, next: u64) -> Option<u64> {
+        let versions = self.rows.get(key)?;
+        versions.range(..=next).next_back().map(|(version, _)| *version)
+    }
+}
+
+/// What a row's bytes say.
+pub fn cells(key: &RowKey, value: &[u8]) -> Cells {
+    let quarter = |day: &Day, of_day| day.quarter(of_day).0;
+    match key {
+        RowKey::Day { day, .. } => {
+            let partial = DayPartial::decode(value).unwrap();
+            let cell = partial.cells().iter().map(|cell| {
+                let place = (String::new(), quarter(day, cell.of_day));
+                (place, (cell.count, cell.sum.0))
+            });
+            cell.collect()
+        }
+        RowKey::User { day, .. } => {
+            let partial = UserPartial::decode(value).unwrap();
+            let mut cells = Cells::new();
+            for (event_type, partial) in partial.types() {
+                for cell in partial.cells() {
+                    let place = (event_type.clone(), quarter(day, cell.of_day));
+                    cells.insert(place, (cell.count, cell.sum.0));
+                }
+            }
+            cells
+        }
+        RowKey::DeadLetter { .. } => {
+            let letter = DeadLetter::decode(value).unwrap();
+            Cells::from([((letter.reason.word().to_owned(), 0), (1, 0))])
+        }
+    }
+}
