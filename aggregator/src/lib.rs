@@ -9,6 +9,7 @@ pub mod spill;
 pub mod dedup;
 pub mod fold;
 pub mod chain;
+mod follow;
 pub mod source;
 pub mod schema;
 pub mod lane;

@@ -17,11 +17,12 @@ mod metrics;
 pub use metrics::Metrics;
 pub use sink::Sink;
 
+use crate::follow;
 use crate::lane::Owned;
 use crate::rows::RowsError;
 use crate::spill::Spill;
 use flush::{Flush, Flushed};
-use log::{ChainEvent, ChainReader, LogError, Place};
+use log::{ChainEvent, ChainReader, LogError};
 use patience::Patience;
 use projection::Projection;
 use schemas::Partition;
@@ -220,24 +221,16 @@ impl<S: Sink> Projector<S> {
         for (partition, projection) in &mut self.held {
             projection.mark = self.chain.mark(*partition).ok();
         }
-        let places: Vec<Place> = self
+        let chains = self
             .held
             .iter()
-            .map(|(partition, held)| held.place(*partition))
-            .collect();
-        Ok(self.chain.assign(&places)?)
+            .map(|(partition, held)| (*partition, &held.chain));
+        Ok(follow::assign(self.chain.as_mut(), chains)?)
     }
 
     /// Applies what came on the chains; says how much that was.
     fn read(&mut self, timeout: Duration) -> Result<usize, Ended> {
-        let events = match self.chain.poll(timeout) {
-            Ok(events) => events,
-            Err(LogError::Away(reason)) => {
-                tracing::warn!(reason, "the changelog is away");
-                return Ok(0);
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let events = follow::poll(self.chain.as_mut(), "projector", timeout)?;
         for event in &events {
             match event {
                 ChainEvent::Part {

@@ -227,3 +227,26 @@ fn half_a_commit_record_counts_nothing() {
         assert_eq!(run(&draws, &acts).0, expected(&draws), "parts {holds:b}");
     }
 }
+
+#[test]
+fn what_a_reader_gives_out_twice_is_taken_in_once() {
+    let acts = [
+        Act::Fold { owner: 0, count: 30 },
+        Act::Send {
+            owner: 0,
+            fate: Sent::Committed,
+        },
+    ];
+    let (changelog, _) = changelog(&some_draws(40), &acts);
+    let mut chain = Chain::new(PARTITION, 1);
+    let mut end = None;
+    for _ in 0..2 {
+        for (offset, bytes) in changelog.iter().enumerate() {
+            let bytes = bytes.as_ref().unwrap();
+            chain.offer(Offset(offset as u64), bytes).unwrap();
+        }
+        let now = (chain.next, chain.changelog, chain.last, chain.superseded);
+        assert_eq!(*end.get_or_insert(now), now);
+    }
+    assert_eq!(chain.superseded, 0);
+}

@@ -2,8 +2,9 @@
 
 use super::held::{Phase, Waiting};
 use super::{Ended, Lane};
+use crate::follow;
 use crate::source::ReadBack;
-use log::{ChainEvent, LogError, Place};
+use log::{ChainEvent, LogError};
 use schemas::{Offset, Partition};
 use std::time::{Duration, Instant};
 
@@ -13,14 +14,7 @@ const DOUBT: Duration = Duration::from_secs(3);
 impl Lane {
     /// Reads what came on the chains.
     pub(super) fn read_back(&mut self, timeout: Duration) -> Result<(), Ended> {
-        let events = match self.parts.chain.poll(timeout) {
-            Ok(events) => events,
-            Err(LogError::Away(reason)) => {
-                tracing::warn!(lane = self.settings.name, reason, "the changelog is away");
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let events = follow::poll(self.parts.chain.as_mut(), &self.settings.name, timeout)?;
         let mut lost = Vec::new();
         for event in &events {
             match event {
@@ -32,7 +26,7 @@ impl Lane {
                     let Some(held) = self.held.get_mut(partition) else {
                         continue;
                     };
-                    if lost.contains(partition) || *offset < held.source.chain.changelog {
+                    if lost.contains(partition) {
                         continue;
                     }
                     let superseded = held.source.chain.superseded;
@@ -100,12 +94,11 @@ impl Lane {
 
     /// Reads the chains of all held partitions, each from where it is.
     pub(super) fn follow_chains(&mut self) -> Result<(), Ended> {
-        let place = |(partition, held): (&Partition, &super::Held)| Place {
-            partition: *partition,
-            next: held.source.chain.changelog,
-        };
-        let places: Vec<Place> = self.held.iter().map(place).collect();
-        Ok(self.parts.chain.assign(&places)?)
+        let chains = self
+            .held
+            .iter()
+            .map(|(partition, held)| (*partition, &held.source.chain));
+        Ok(follow::assign(self.parts.chain.as_mut(), chains)?)
     }
 
     /// Lets partitions run whose chain was read up to its mark.

@@ -6,7 +6,6 @@ use super::standing::{Standing, Standings};
 use crate::chain::{Chain, Step};
 use crate::rows::Rows;
 use crate::spill::Spill;
-use log::Place;
 use schemas::row::{Progress, View};
 use schemas::{Offset, Partition};
 use std::collections::BTreeMap;
@@ -50,18 +49,8 @@ impl Projection {
         }
     }
 
-    pub(super) fn place(&self, partition: Partition) -> Place {
-        Place {
-            partition,
-            next: self.chain.changelog,
-        }
-    }
-
     /// Takes in the next committed record of the changelog.
     pub(super) fn offer(&mut self, offset: Offset, bytes: &[u8]) -> Result<(), Ended> {
-        if offset < self.chain.changelog {
-            return Ok(());
-        }
         if let Step::Applied(_, record) = self.chain.offer(offset, bytes)? {
             self.rows.apply(&record, &self.reflected)?;
         }
