@@ -1,8 +1,8 @@
 //! Memory: more keys than the budget of the dedup index holds by far. What does not fit lies on disk, the counts are the same, and a
 //! process stays small, also one that has to read all of it from the chain at its start.
 
-use crate::kafka::audit;
 use crate::rig::{SETTLE, turn};
+use crate::services::audit;
 use bench::generate::{self, Expectation};
 use e2e::client;
 use e2e::model::{Counts, Ledger};

@@ -4,6 +4,7 @@ use crate::QueryApi;
 use crate::asked::too_long;
 use crate::caller::Caller;
 use crate::cursor::Position;
+use crate::digest::Digest;
 use crate::export::Exports;
 use crate::format::Format;
 use crate::params::{self, Params, RawQuery, invalid};
@@ -93,20 +94,14 @@ pub(crate) async fn list(
     ];
     let params = Params::of(query, &known)?;
     let format = Format::read(&params, &headers)?;
-    let mut scan = read(&params, &api, &caller)?;
+    let question = question(&params, &caller)?;
+    let mut scan = read(&params, &api, &caller, &question)?;
     let after = api.after(&params)?;
     let reflected = api.reflected(View::DeadLetters, after.as_ref(), ENDS_AGE).await?;
     let as_of = api.as_of(&reflected);
     let reply = Reply::new(format, &as_of);
     if format.is_export() {
-        for name in ["limit", "cursor"] {
-            if params.one(name)?.is_some() {
-                return Err(invalid(
-                    name,
-                    "is for pages of JSON; this form has all of the range",
-                ));
-            }
-        }
+        params.no_pages()?;
         scan.limit = LIMIT_MAX;
         let export = Export { api, reflected, scan };
         return Ok(reply.export("dead-letters", &COLUMNS, export.stream(), exports.place()?));
@@ -115,9 +110,18 @@ pub(crate) async fn list(
     api.confirm(View::DeadLetters, &reflected).await?;
     Ok(reply.json(&Answer {
         dead_letters: lines(page.letters),
-        next_cursor: page.next.map(Position::encode),
+        next_cursor: page.next.map(|next| next.encode(&question)),
         as_of,
     }))
+}
+
+/// What a cursor is of: all that decides which dead letters there are, as it was asked for.
+fn question(params: &Params, caller: &Caller) -> Result<Digest, Problem> {
+    let mut question = Digest::of("dead letters").and(format!("{:?}", caller.letter_tenants()));
+    for name in ["from", "to"] {
+        question = question.and(params.one(name)?.unwrap_or_default());
+    }
+    Ok(question.and(format!("{:?}", reasons(params)?)))
 }
 
 /// An export under way.
@@ -157,7 +161,7 @@ fn lines(letters: Vec<(Position, DeadLetter)>) -> Vec<Line> {
         .collect()
 }
 
-fn read(params: &Params, api: &QueryApi, caller: &Caller) -> Result<Scan, Problem> {
+fn read(params: &Params, api: &QueryApi, caller: &Caller, question: &Digest) -> Result<Scan, Problem> {
     let now_ms = (api.clock)().millis();
     let to = instant(params, "to", 1)?;
     let from_ms = instant(params, "from", 0)?
@@ -177,21 +181,14 @@ fn read(params: &Params, api: &QueryApi, caller: &Caller) -> Result<Scan, Proble
     let days = scan::day(to_ms - 1).0.saturating_sub(scan::day(from_ms).0);
     too_long(i64::from(days) + 1, &api.limits)?;
     let cursor = params.one("cursor")?;
-    let cursor = cursor
-        .map(|text| {
-            Position::decode(text).ok_or_else(|| {
-                Problem::bad_request("cursor_invalid", "This is not a cursor")
-                    .detail("cursor must be a next_cursor of an earlier page")
-            })
-        })
-        .transpose()?;
+    let cursor = cursor.map(|text| Position::decode(text, question)).transpose()?;
     let begin = Position::before(from_ms);
     Ok(Scan {
         tenants: caller.letter_tenants(),
         reasons: reasons(params)?,
         after: cursor.map_or(begin, |cursor| cursor.max(begin)),
         to_ms,
-        limit: limit(params)?,
+        limit: params.limit(LIMIT_MAX)?.unwrap_or(LIMIT),
     })
 }
 
@@ -203,17 +200,6 @@ fn reasons(params: &Params) -> Result<BTreeSet<Reason>, Problem> {
         })
     };
     params.all("reason").map(of_word).collect()
-}
-
-fn limit(params: &Params) -> Result<usize, Problem> {
-    let Some(text) = params.one("limit")? else {
-        return Ok(LIMIT);
-    };
-    let number = text
-        .parse()
-        .ok()
-        .filter(|number| (1..=LIMIT_MAX).contains(number));
-    number.ok_or_else(|| invalid("limit", &format!("must be a number from 1 to {LIMIT_MAX}")))
 }
 
 /// A time in milliseconds, rounded up; of a date its midnight in UTC, `days` later.

@@ -53,6 +53,8 @@ mod days;
 mod users;
 /// `GET /userEvents/{userId}`.
 mod user_events;
+/// `GET /v1/users/{id}/days`.
+mod user_days;
 /// `GET /v1/receipts/{receipt}`.
 mod receipts;
 /// `GET /v1/ledger`.
@@ -136,8 +138,8 @@ pub fn router(state: QueryApi) -> Router {
         .route("/v1/days", get(days::range))
         .route("/v1/days/{date}", get(days::one))
         .route("/v1/users/{id}", get(users::total))
-        .route("/v1/users/{id}/days", get(users::days))
         .route("/userEvents/{id}", get(user_events::show))
+        .route("/v1/users/{id}/days", get(user_days::show))
         .route("/v1/receipts/{receipt}", get(receipts::show))
         .route("/v1/ledger", get(ledger::show))
         .route("/v1/dead-letters", get(dead_letters::list))

@@ -6,6 +6,7 @@
 use crate::QueryApi;
 use crate::asked::Types;
 use crate::buckets::Buckets;
+use crate::cursor::Place;
 use crate::reads::{ANSWER_ROWS, CALL_DEADLINE, malformed, too_large};
 use crate::reflected::Reflected;
 use crate::tally::{Line, Tally};
@@ -87,6 +88,27 @@ impl Lines {
             }
         }
         Ok(all)
+    }
+
+    /// The first `limit` lines behind a place, and whether there are more.
+    pub(crate) async fn page(
+        &mut self,
+        after: Option<&Place>,
+        limit: usize,
+    ) -> Result<(Vec<Line>, bool), Problem> {
+        let is_behind = |line: &Line| {
+            after.is_none_or(|after| (line.start, &line.event_type) > (after.start, &after.event_type))
+        };
+        let mut page = Vec::new();
+        while let Some(lines) = self.next().await? {
+            page.extend(lines.into_iter().filter(is_behind));
+            if page.len() > limit {
+                page.truncate(limit);
+                self.confirm().await?;
+                return Ok((page, true));
+            }
+        }
+        Ok((page, false))
     }
 
     /// All lines, for an export.

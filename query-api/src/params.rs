@@ -59,6 +59,29 @@ impl Params {
             .map(|(_, value)| value.as_str())
     }
 
+    /// How much a page may hold: `limit`, from 1 to `most`.
+    pub(crate) fn limit(&self, most: usize) -> Result<Option<usize>, Problem> {
+        let Some(text) = self.one("limit")? else {
+            return Ok(None);
+        };
+        let number = text.parse().ok().filter(|number| (1..=most).contains(number));
+        let wrong = || invalid("limit", &format!("must be a number from 1 to {most}")).with("limit", most);
+        number.map(Some).ok_or_else(wrong)
+    }
+
+    /// Refuses what only pages have, where the whole answer is asked for.
+    pub(crate) fn no_pages(&self) -> Result<(), Problem> {
+        for name in ["limit", "cursor"] {
+            if self.one(name)?.is_some() {
+                return Err(invalid(
+                    name,
+                    "is for pages of JSON; this form has the whole answer",
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// A calendar date.
     pub(crate) fn date(&self, name: &'static str) -> Result<Option<NaiveDate>, Problem> {
         let value = self.one(name)?;

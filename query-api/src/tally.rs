@@ -2,6 +2,7 @@
 
 use crate::asked::Types;
 use crate::buckets::{Buckets, Label};
+use crate::cursor::Place;
 use schemas::Day;
 use schemas::amount::Sum;
 use schemas::partial::{Cell, Cells};
@@ -22,6 +23,9 @@ pub(crate) struct Total {
 /// One line of an answer by bucket.
 #[derive(Debug, Serialize)]
 pub(crate) struct Line {
+    /// The quarter-hour since 1970 with which its bucket begins: with the type, its place in the answer's order.
+    #[serde(skip)]
+    pub(crate) start: i64,
     /// Its bucket.
     #[serde(flatten)]
     pub(crate) label: Label,
@@ -30,6 +34,16 @@ pub(crate) struct Line {
     /// Its total in that bucket.
     #[serde(flatten)]
     pub(crate) total: Total,
+}
+
+impl Line {
+    /// Its place in the answer's order.
+    pub(crate) fn place(&self) -> Place {
+        Place {
+            start: self.start,
+            event_type: self.event_type.clone(),
+        }
+    }
 }
 
 /// Totals by bucket and type.
@@ -107,11 +121,12 @@ impl Tally {
                 break;
             }
             let types = entry.remove().into_iter();
-            let label = buckets.label(index);
+            let (start, label) = (buckets.start(index), buckets.label(index));
             lines.extend(
                 types
                     .filter(|(_, total)| total.count > 0)
                     .map(|(event_type, total)| Line {
+                        start,
                         label: label.clone(),
                         event_type,
                         total,

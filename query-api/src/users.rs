@@ -1,25 +1,20 @@
-//! `GET /v1/users/{id}` and `GET /v1/users/{id}/days`: what one user did.
+//! `GET /v1/users/{id}`: what one user did in all.
 //!
 //! A user without events has the total zero and no 404: what `as_of` does not reflect may still be on its way, so that there
 //! is no such user is more than can be said.
 
 use crate::QueryApi;
-use crate::asked::{Range, Types};
 use crate::caller::Caller;
-use crate::export::Exports;
-use crate::format::Format;
-use crate::lines::{Lines, Reads, Rows};
 use crate::params::{Params, RawQuery, invalid};
 use crate::reads::{ANSWER_DEADLINE, malformed};
 use crate::reflected::{AsOf, ENDS_AGE};
 use crate::reply::Reply;
 use crate::tag::Tag;
-use crate::tally::{Line, Tally, Total};
+use crate::tally::Total;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use futures::stream::{self, StreamExt};
 use schemas::partial::UserPartial;
 use schemas::row::{Row, RowKey, View};
 use schemas::{Day, limits};
@@ -28,12 +23,6 @@ use service::http::Problem;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use tokio::time::Instant;
-
-/// UTC days of a user that one call of the store brings.
-const CALL_DAYS: u32 = 100;
-/// Such calls at one time.
-const CALLS_AT_ONCE: usize = 4;
 
 /// A user's totals over all time.
 #[derive(Debug, Serialize)]
@@ -49,15 +38,6 @@ struct TypeLine {
     event_type: String,
     #[serde(flatten)]
     total: Total,
-}
-
-/// A user's totals by day and type.
-#[derive(Debug, Serialize)]
-pub(crate) struct ByDay {
-    user_id: String,
-    tz: &'static str,
-    as_of: AsOf,
-    days: Vec<Line>,
 }
 
 /// `GET /v1/users/{id}?after&wait`.
@@ -115,75 +95,6 @@ pub(crate) async fn sums(
         }
     }
     Ok((total, types))
-}
-
-/// `GET /v1/users/{id}/days?from&to&tz&type&format&after&wait`.
-pub(crate) async fn days(
-    State(api): State<Arc<QueryApi>>,
-    State(exports): State<Exports>,
-    caller: Caller,
-    path: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
-    query: RawQuery,
-) -> Result<Response, Problem> {
-    let user_id = user(path)?;
-    let params = Params::of(query, &["from", "to", "tz", "type", "format", "after", "wait"])?;
-    let format = Format::read(&params, &headers)?;
-    let range = Range::read(&params, format, &api.limits, (api.clock)())?;
-    let types = Types::read(&params)?;
-    let after = api.after(&params)?;
-    let reflected = api.reflected(View::Users, after.as_ref(), ENDS_AGE).await?;
-    let as_of = api.as_of(&reflected);
-    let question = ["user days", &user_id, format.word(), &range.text(), &types.text()];
-    let tag = Tag::new(&api, &caller, View::Users, &reflected, &as_of, &question);
-    let reply = match Reply::new(format, &as_of).tagged(tag, &headers) {
-        ControlFlow::Continue(reply) => reply,
-        ControlFlow::Break(not_modified) => return Ok(not_modified),
-    };
-    let columns = range.buckets.width().columns();
-    let span = reflected.within(range.buckets.days().utc_days());
-    let mut lines = Lines {
-        reads: Some(reads(&api, &caller, &user_id, span)),
-        api,
-        view: View::Users,
-        reflected,
-        buckets: range.buckets,
-        types,
-        deadline: (!format.is_export()).then(|| Instant::now() + ANSWER_DEADLINE),
-        tally: Tally::default(),
-    };
-    if format.is_export() {
-        // Without the user's id, which may hold anything.
-        let name = format!("user-days-{}-{}", range.from, range.to);
-        return Ok(reply.export(&name, columns, lines.stream(), exports.place()?));
-    }
-    let lines = lines.all().await?;
-    Ok(reply.json(&ByDay {
-        user_id,
-        tz: range.zone.name(),
-        as_of,
-        days: lines,
-    }))
-}
-
-/// The rows of one user, some days at a time.
-fn reads(api: &QueryApi, caller: &Caller, user: &str, span: Option<(Day, Day)>) -> Reads {
-    let Some((first, last)) = span else {
-        return stream::empty().boxed();
-    };
-    let (store, tenant): (_, Arc<str>) = (api.store.clone(), Arc::clone(&caller.tenant));
-    let user: Arc<str> = Arc::from(user);
-    let firsts = (first.0..=last.0).step_by(CALL_DAYS as usize);
-    let reads = stream::iter(firsts).map(move |first| {
-        let (store, tenant, user) = (store.clone(), Arc::clone(&tenant), Arc::clone(&user));
-        async move {
-            let behind = Day(first.saturating_add(CALL_DAYS));
-            let last = last.min(Day(behind.0 - 1));
-            let rows = store.user_rows(&tenant, &user, Day(first), last).await?;
-            Ok(Rows { behind, rows })
-        }
-    });
-    reads.buffered(CALLS_AT_ONCE).boxed()
 }
 
 async fn partials(

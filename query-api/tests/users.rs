@@ -114,3 +114,67 @@ async fn clients_of_the_older_service_read_a_users_revenue() {
     );
     assert_eq!(fixture.get("/userEvents/nobody").await.status, 404);
 }
+
+#[tokio::test]
+async fn pages_of_a_users_days_hold_each_line_once() {
+    let fixture = Fixture::new().await;
+    let (first, last) = (day("2024-11-06"), day("2025-11-05"));
+    for n in (first.0..=last.0).step_by(3) {
+        for partition in 0..2 {
+            let types = ["click", "sale", "a,b"];
+            let events: Vec<_> = types
+                .iter()
+                .map(|name| (*name, (n % 96) as u8, Some("1")))
+                .collect();
+            let events = &events[..1 + (n as usize / 3 + partition as usize) % 3];
+            fixture.count_user(partition, "u1", schemas::Day(n), events).await;
+        }
+    }
+    fixture.reflect_all(9, Some((first, last))).await;
+    let path = "/v1/users/u1/days?from=2024-11-06&to=2025-11-05&tz=America/New_York";
+    let whole = fixture.ok(path).await;
+    let whole = whole["days"].as_array().unwrap();
+    assert!(whole.len() > 200, "{}", whole.len());
+    for limit in [1, 7, 1000, whole.len(), whole.len() - 1] {
+        let (mut pages, mut all, mut cursor) = (0, Vec::new(), String::new());
+        loop {
+            let body = fixture.ok(&format!("{path}&limit={limit}{cursor}")).await;
+            let lines = body["days"].as_array().unwrap();
+            assert!((1..=limit).contains(&lines.len()));
+            all.extend(lines.iter().cloned());
+            pages += 1;
+            match body["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(&all, whole, "{limit}");
+        assert_eq!(pages, whole.len().div_ceil(limit), "{limit}");
+    }
+    assert_eq!(fixture.ok(path).await.get("next_cursor"), None);
+}
+
+#[tokio::test]
+async fn a_cursor_of_another_users_days_is_an_error() {
+    let fixture = filled().await;
+    let range = "from=2019-12-01&to=2025-11-05";
+    let body = fixture.ok(&format!("/v1/users/u1/days?{range}&limit=1")).await;
+    let cursor = body["next_cursor"].as_str().unwrap();
+    let next = fixture
+        .ok(&format!("/v1/users/u1/days?{range}&limit=2&cursor={cursor}"))
+        .await;
+    assert_eq!(next["days"][0]["event_type"], "sale");
+    for path in [
+        format!("/v1/users/u10/days?{range}"),
+        format!("/v1/users/u1/days?{range}&tz=Europe/Berlin"),
+        format!("/v1/users/u1/days?{range}&type=click"),
+        "/v1/users/u1/days?from=2019-12-02&to=2025-11-05".to_owned(),
+    ] {
+        let answer = fixture.get(&format!("{path}&limit=1&cursor={cursor}")).await;
+        assert_eq!(answer.problem(), (400, "cursor_of_another_query"), "{path}");
+    }
+    let answer = fixture
+        .get(&format!("/v1/users/u1/days?{range}&cursor={cursor}"))
+        .await;
+    assert_eq!(answer.problem(), (400, "parameter_invalid"));
+}
