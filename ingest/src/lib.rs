@@ -15,8 +15,8 @@ mod live_event;
 mod head;
 /// Bodies, decompressed, in pieces.
 mod body;
-/// Cutting a body into rows.
-mod rows;
+/// Cutting a body into rows; for `send` too, which cuts files.
+pub mod rows;
 /// From rows to records.
 mod intake;
 /// What is told of single rows.

@@ -1,7 +1,8 @@
 //! Cuts a body into rows, piece by piece: any split of the same bytes gives the same rows.
 //!
 //! Nothing of a body is kept but the row that is not complete yet, and of that at most the row limit and one piece.
-//! A row is not judged here beyond its frame; only what makes later rows untrustworthy is [`Broken`].
+//! A row is not judged here beyond its frame; only what makes later rows untrustworthy is [`Broken`]. `tidemark send` cuts
+//! files by the same code, so that both sides agree on what a row is and which number it has.
 
 /// The end of a JSON value.
 mod nesting;
@@ -22,7 +23,7 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// What a body is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
+pub enum Format {
     /// One JSON object, or an array.
     Json,
     /// One JSON object a line.
@@ -33,7 +34,7 @@ pub(crate) enum Format {
 
 /// What there is next in a body.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub enum Step {
     /// A row.
     Row(Cut),
     /// No row, but bytes that are done with.
@@ -50,19 +51,19 @@ pub(crate) enum Step {
 
 /// A row, cut out.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Cut {
+pub struct Cut {
     /// Its number: of a CSV record, the header being 1 and blank lines not counted; of a line of NDJSON; of an array's
     /// element from 1.
-    pub(crate) number: u64,
+    pub number: u64,
     /// What it holds.
-    pub(crate) content: Content,
+    pub content: Content,
     /// Bytes done with.
-    pub(crate) consumed: usize,
+    pub consumed: usize,
 }
 
 /// What a row holds, as a range of the bytes that were looked at.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Content {
+pub enum Content {
     /// JSON.
     Text(Range<usize>),
     /// A CSV record; its cells are in [`Rows::cells`].
@@ -75,11 +76,11 @@ pub(crate) enum Content {
 
 /// Why the rest of a body cannot be read: a stable code and words for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Broken {
+pub struct Broken {
     /// `json_invalid`, `csv_invalid` or `body_empty`.
-    pub(crate) code: &'static str,
+    pub code: &'static str,
     /// What is wrong, without what the body holds.
-    pub(crate) message: String,
+    pub message: String,
 }
 
 impl Broken {
@@ -107,7 +108,7 @@ impl Broken {
 
 /// Cuts one body.
 #[derive(Debug)]
-pub(crate) struct Rows {
+pub struct Rows {
     /// Longest row, in bytes.
     limit: usize,
     /// The byte order mark was looked for.
@@ -126,7 +127,7 @@ enum Cutter {
 
 impl Rows {
     /// Rows of at most `limit` bytes. Without a format, a body that begins with a bracket is JSON, any other CSV.
-    pub(crate) fn new(format: Option<Format>, limit: usize) -> Self {
+    pub fn new(format: Option<Format>, limit: usize) -> Self {
         let cutter = format.map_or(Cutter::Unknown, |format| Cutter::new(format, limit));
         Self {
             limit,
@@ -136,17 +137,20 @@ impl Rows {
     }
 
     /// Whether the body is one JSON object and no array; true of a JSON body before its first byte.
-    pub(crate) fn is_single(&self) -> bool {
+    pub fn is_single(&self) -> bool {
         matches!(&self.cutter, Cutter::Json(elements) if !elements.is_array())
     }
 
     /// Whether the body is CSV; false before that is known.
-    pub(crate) fn is_csv(&self) -> bool {
+    pub fn is_csv(&self) -> bool {
         matches!(self.cutter, Cutter::Csv(_))
     }
 
     /// Looks for the next row. `bytes` go on where the last call was done with them; `last` says that no more come.
-    pub(crate) fn next(&mut self, bytes: &[u8], last: bool) -> Result<Step, Broken> {
+    ///
+    /// # Errors
+    /// [`Broken`], only of a JSON body or one that is empty.
+    pub fn next(&mut self, bytes: &[u8], last: bool) -> Result<Step, Broken> {
         if !self.begun {
             if bytes.len() < BOM.len() && BOM.starts_with(bytes) && !last {
                 return Ok(Step::More { consumed: 0 });
@@ -165,7 +169,7 @@ impl Rows {
     }
 
     /// The cells of the CSV record found last, in its bytes. To be called once.
-    pub(crate) fn cells<'a>(&'a mut self, record: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    pub fn cells<'a>(&'a mut self, record: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         match &mut self.cutter {
             Cutter::Csv(records) => Some(records.cells(record)),
             _ => None,
