@@ -56,11 +56,29 @@ pub(crate) enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = 0)]
         wait: u64,
     },
+    /// Sends files of events to a server; can be stopped at any point and started again.
+    Send(send::Args),
+    /// Prints the completions of a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Writes the manual pages, one for each subcommand, into a folder.
+    Man {
+        /// The folder; it is made if it is not there.
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+    },
     /// Prints every setting, its value and where it came from; exit 64 if one is wrong.
     CheckConfig,
 }
 
 impl Args {
+    /// Whether something is given that only a server heeds.
+    pub(crate) fn has_settings(&self) -> bool {
+        self.config.is_some() || !self.overrides().is_empty()
+    }
+
     /// What flags say, as settings.
     pub(crate) fn overrides(&self) -> Vec<(String, String)> {
         let flag = |key: &str, value: &Option<String>| value.clone().map(|value| (key.to_owned(), value));

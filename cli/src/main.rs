@@ -1,7 +1,7 @@
 //! The program `tidemark`: one binary, a role as its subcommand.
 //!
 //! Every role goes the same way: signals, settings, telemetry, parts, run until asked to stop, drain. A bad
-//! setting ends it with 64 before a port opens.
+//! setting ends it with 64 before a port opens. What is no role needs no settings, and reads none.
 
 mod args;
 mod roles;
@@ -13,6 +13,8 @@ mod load;
 mod check;
 mod migrate;
 mod audit;
+mod client;
+mod manual;
 
 use args::{Args, Command};
 use clap::Parser;
@@ -34,6 +36,9 @@ fn main() -> ExitCode {
             return code.into();
         }
     };
+    if let Some(code) = client::without_settings(&args) {
+        return code.into();
+    }
     let config = match Config::load(args.config.as_deref(), args.overrides()) {
         Ok(config) => config,
         Err(error) => {
@@ -68,5 +73,7 @@ fn run(command: Command, config: Config) -> anyhow::Result<u8> {
         Command::Migrate => migrate::run(&runtime, &config),
         Command::Audit { embedded, wait } => audit::run(&runtime, &config, embedded, wait),
         Command::CheckConfig => Ok(check::print(&config)),
+        // They were done before there were settings.
+        Command::Send(_) | Command::Completions { .. } | Command::Man { .. } => Ok(exit::SOFTWARE),
     }
 }

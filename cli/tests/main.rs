@@ -1,6 +1,15 @@
 //! The program as its user meets it, on the embedded log and store: settings, the sample file, the audit.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+// A server and senders.
+mod rig;
+// `tidemark send`, whose runs end in all ways.
+mod send;
+// What `tidemark send` makes of its files.
+mod send_files;
+// Completions and manual pages.
+mod manual;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};

@@ -1,6 +1,7 @@
 //! Exit codes of `tidemark`, after BSD's `sysexits.h` where that has a word for it.
 //!
-//! Scripts and supervisors branch on these numbers, so a number is never given a second meaning.
+//! Scripts and supervisors branch on these numbers, so a number is never given a second meaning. Numbers below 64 are a
+//! command's own: those here are the audit's, and `send` has others, in `send/src/exit.rs`.
 //! Use: `std::process::ExitCode::from(exit::USAGE)`.
 
 /// Everything asked for was done; for an audit: no differences.

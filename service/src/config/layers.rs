@@ -1,7 +1,7 @@
 //! The layers above the defaults: file, environment and flags, each turned into a tree of values.
 //!
 //! The environment and flags are text; the default of a key says what the text must be read as. Names that are not
-//! settings are faults, with two exceptions that are listed here by name.
+//! settings are faults, with the exceptions that are listed here by name.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -19,7 +19,9 @@ pub(super) const FILE_VARIABLE: &str = "TIDEMARK_CONFIG";
 /// Short for `TIDEMARK_LOG__FILTER`, which beats it.
 const LOG_VARIABLE: &str = "TIDEMARK_LOG";
 /// Variables of our tests and of the engines that they start: not settings.
-const FOREIGN: [&str; 2] = ["TIDEMARK_TEST_", "TIDEMARK_ENGINES_"];
+const FOREIGN: [&str; 3] = ["TIDEMARK_TEST_", "TIDEMARK_ENGINES_", "TIDEMARK_SEND_"];
+/// Variables that `tidemark send` reads: a shell that has them may start a server as well.
+const OF_SEND: [&str; 2] = ["TIDEMARK_SERVER", "TIDEMARK_QUERY_SERVER"];
 /// Settings that are maps, whose keys are librdkafka's: `kafka.extra.sasl.password`.
 const MAPS: [&str; 2] = ["kafka.extra", "kafka.extra_files"];
 
@@ -154,6 +156,7 @@ pub(super) fn our_variables(all: Vec<(OsString, OsString)>) -> Vec<(String, OsSt
         .into_iter()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
         .filter(|(name, _)| name.starts_with(PREFIX) && name != FILE_VARIABLE)
+        .filter(|(name, _)| !OF_SEND.contains(&name.as_str()))
         .filter(|(name, _)| !FOREIGN.iter().any(|foreign| name.starts_with(foreign)))
         .filter(|(name, _)| !is_service_link(name))
         .collect();

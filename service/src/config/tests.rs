@@ -117,7 +117,7 @@ fn an_unknown_variable_is_refused_with_the_right_one() {
 }
 
 #[test]
-fn variables_of_tests_and_of_kubernetes_are_let_be() {
+fn variables_of_tests_of_kubernetes_and_of_send_are_let_be() {
     let env = [
         ("TIDEMARK_TEST_BROKERS", "x"),
         ("TIDEMARK_ENGINES_DIR", "x"),
@@ -125,6 +125,9 @@ fn variables_of_tests_and_of_kubernetes_are_let_be() {
         ("TIDEMARK_INGEST_SERVICE_PORT_HTTP", "8080"),
         ("TIDEMARK_PORT", "tcp://10.0.0.1:8080"),
         ("TIDEMARK_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("TIDEMARK_SERVER", "http://127.0.0.1:8080"),
+        ("TIDEMARK_QUERY_SERVER", "http://127.0.0.1:8090"),
+        ("TIDEMARK_SEND_ROWS", "1000000"),
         ("TIDEMARK_LOG", "debug"),
     ];
     let config = load(None, &env, &[]).unwrap();
