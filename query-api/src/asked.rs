@@ -56,14 +56,7 @@ impl Range {
             to.checked_sub_signed(TimeDelta::days(DEFAULT_DAYS - 1))
                 .unwrap_or(to)
         });
-        let days = to.signed_duration_since(from).num_days().saturating_add(1);
-        if days < 1 {
-            return Err(
-                Problem::bad_request("range_invalid", "The range ends before it begins")
-                    .detail(format!("from {from} is later than to {to}")),
-            );
-        }
-        too_long(days, limits)?;
+        span(from, to, limits.range_limit_days)?;
         let limit = if format.is_export() {
             EXPORT_BUCKETS
         } else {
@@ -81,6 +74,11 @@ impl Range {
     /// One day, of the zone in `tz`, in buckets as in `bucket`.
     pub(crate) fn day(date: NaiveDate, params: &Params) -> Result<Self, Problem> {
         Self::of(date, date, zone(params)?, width(params)?, BUCKETS)
+    }
+
+    /// Days of a zone.
+    pub(crate) fn days(from: NaiveDate, to: NaiveDate, zone: Tz) -> Result<Self, Problem> {
+        Self::of(from, to, zone, Width::Day, 0)
     }
 
     fn of(from: NaiveDate, to: NaiveDate, zone: Tz, width: Width, limit: usize) -> Result<Self, Problem> {
@@ -137,15 +135,31 @@ impl Types {
     }
 }
 
+/// Checks that a range does not end before it begins, and has `limit` days at most.
+///
+/// Errors: 400 `range_invalid`, 400 `range_too_long`.
+pub(crate) fn span(from: NaiveDate, to: NaiveDate, limit: u32) -> Result<(), Problem> {
+    let days = to.signed_duration_since(from).num_days().saturating_add(1);
+    if days < 1 {
+        return Err(
+            Problem::bad_request("range_invalid", "The range ends before it begins")
+                .detail(format!("from {from} is later than to {to}")),
+        );
+    }
+    too_long(days, limit)
+}
+
 /// 400 `range_too_long` for more days than a query may span.
-pub(crate) fn too_long(days: i64, limits: &config::Query) -> Result<(), Problem> {
-    if days <= i64::from(limits.range_limit_days) {
+pub(crate) fn too_long(days: i64, limit: u32) -> Result<(), Problem> {
+    if days <= i64::from(limit) {
         return Ok(());
     }
     Err(Problem::bad_request("range_too_long", "The range is too long")
-        .detail(format!("it has {days} days; ask for parts of it"))
+        .detail(format!(
+            "it has {days} days, and {limit} are allowed here; ask for parts of it"
+        ))
         .with("parameter", "from")
-        .with("limit_days", limits.range_limit_days))
+        .with("limit_days", limit))
 }
 
 /// The types of a list.
@@ -186,7 +200,10 @@ fn not_supported(zone: Tz, cause: NotSupported) -> Problem {
         .with("day", cause.date.to_string())
 }
 
-fn zone(params: &Params) -> Result<Tz, Problem> {
+/// The zone of `tz`.
+///
+/// Errors: 400 `zone_unknown`.
+pub(crate) fn zone(params: &Params) -> Result<Tz, Problem> {
     let name = params.one("tz")?.unwrap_or("UTC");
     name.parse().map_err(|_| {
         Problem::bad_request("zone_unknown", "The zone is unknown")
@@ -194,7 +211,8 @@ fn zone(params: &Params) -> Result<Tz, Problem> {
     })
 }
 
-fn today(now: Timestamp, zone: Tz) -> NaiveDate {
+/// The date that clocks of a zone show.
+pub(crate) fn today(now: Timestamp, zone: Tz) -> NaiveDate {
     DateTime::<Utc>::from_timestamp_micros(now.0)
         .unwrap_or_default()
         .with_timezone(&zone)

@@ -179,7 +179,7 @@ fn read(params: &Params, api: &QueryApi, caller: &Caller, question: &Digest) -> 
         );
     }
     let days = scan::day(to_ms - 1).0.saturating_sub(scan::day(from_ms).0);
-    too_long(i64::from(days) + 1, &api.limits)?;
+    too_long(i64::from(days) + 1, api.limits.range_limit_days)?;
     let cursor = params.one("cursor")?;
     let cursor = cursor.map(|text| Position::decode(text, question)).transpose()?;
     let begin = Position::before(from_ms);

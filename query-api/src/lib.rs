@@ -67,6 +67,8 @@ mod scan;
 mod dead_letters;
 /// `GET /v1/dead-letters/{id}`.
 mod dead_letter;
+/// `GET /v1/live`.
+mod live;
 /// `GET /health`.
 mod health;
 /// What is counted of this part itself.
@@ -83,6 +85,7 @@ use axum::Router;
 use axum::extract::FromRef;
 use axum::routing::get;
 use export::Exports;
+use live::Live;
 use schemas::Timestamp;
 use schemas::generation::Generation;
 use service::config;
@@ -114,6 +117,7 @@ pub struct QueryApi {
 struct Shared {
     api: Arc<QueryApi>,
     exports: Exports,
+    live: Live,
 }
 
 impl FromRef<Shared> for Arc<QueryApi> {
@@ -128,10 +132,18 @@ impl FromRef<Shared> for Exports {
     }
 }
 
+impl FromRef<Shared> for Live {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.live.clone()
+    }
+}
+
 /// The routes of queries, for [`service::http::serve`].
 pub fn router(state: QueryApi) -> Router {
+    let api = Arc::new(state);
     let shared = Shared {
-        api: Arc::new(state),
+        live: Live::new(Arc::clone(&api)),
+        api,
         exports: Exports::new(),
     };
     Router::new()
@@ -140,6 +152,7 @@ pub fn router(state: QueryApi) -> Router {
         .route("/v1/users/{id}", get(users::total))
         .route("/userEvents/{id}", get(user_events::show))
         .route("/v1/users/{id}/days", get(user_days::show))
+        .route("/v1/live", get(live::show))
         .route("/v1/receipts/{receipt}", get(receipts::show))
         .route("/v1/ledger", get(ledger::show))
         .route("/v1/dead-letters", get(dead_letters::list))

@@ -52,6 +52,7 @@ struct Shared {
     wake: Notify,
     places: Semaphore,
     metrics: Metrics,
+    shutdown: Shutdown,
 }
 
 impl ProgressWatch {
@@ -63,6 +64,7 @@ impl ProgressWatch {
             wake: Notify::new(),
             places: Semaphore::new(WAITERS),
             metrics,
+            shutdown: shutdown.clone(),
         });
         let poller = Poller {
             store,
@@ -77,6 +79,16 @@ impl ProgressWatch {
             }
         });
         Self { shared, seen }
+    }
+
+    /// What was seen last, whenever it is something else. Of each view it is at most about [`IDLE_PAUSE`] old.
+    pub(crate) fn seen(&self) -> watch::Receiver<Seen> {
+        self.seen.clone()
+    }
+
+    /// The end of the process, which ends all that waits.
+    pub(crate) fn shutdown(&self) -> &Shutdown {
+        &self.shared.shutdown
     }
 
     /// Waits until `enough` holds of what was seen of `views`.
@@ -139,10 +151,16 @@ struct Poller {
 impl Poller {
     async fn run(&self) {
         let mut was_away = false;
+        let mut all_seen: Option<Instant> = None;
         loop {
             let waited_for = self.waited_for();
             let is_idle = waited_for.is_empty();
-            let looked = self.look(if is_idle { &View::ALL } else { &waited_for }).await;
+            // Those who wait for one view must not keep others from hearing of the rest.
+            let is_all = is_idle || all_seen.is_none_or(|at| at.elapsed() >= IDLE_PAUSE);
+            if is_all {
+                all_seen = Some(Instant::now());
+            }
+            let looked = self.look(if is_all { &View::ALL } else { &waited_for }).await;
             self.shared.metrics.polls.inc();
             match (&looked, was_away) {
                 (Err(cause), false) => tracing::warn!(%cause, "how far the views are is not known"),

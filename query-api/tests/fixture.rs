@@ -27,6 +27,11 @@ pub const EVENTS_ID: Uuid = Uuid::from_u128(0xe7e);
 /// 2025-11-05T12:00:00Z, a Wednesday.
 pub const NOW_MS: i64 = 1_762_344_000_000;
 
+thread_local! {
+    /// How far the clock went on. Of this thread: a test and all its tasks run on one.
+    pub static AHEAD_MS: std::cell::Cell<i64> = const { std::cell::Cell::new(0) };
+}
+
 /// The UTC day of a date.
 pub fn day(text: &str) -> Day {
     Day::from_date(text.parse().unwrap()).unwrap()
@@ -36,7 +41,8 @@ pub struct Fixture {
     pub store: Store,
     pub log: Arc<FakeLog>,
     pub shutdown: Shutdown,
-    router: Router,
+    pub registry: Registry,
+    pub router: Router,
     _folder: tempfile::TempDir,
 }
 
@@ -56,11 +62,13 @@ impl Answer {
 
 impl Fixture {
     pub async fn new() -> Self {
+        AHEAD_MS.set(0);
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), 1).await.unwrap();
         let log = Arc::new(FakeLog::default());
         let shutdown = Shutdown::new();
-        let metrics = Metrics::new(&Registry::new().unwrap()).unwrap();
+        let registry = Registry::new().unwrap();
+        let metrics = Metrics::new(&registry).unwrap();
         let generation = Generation {
             layout: 1,
             number: 1,
@@ -81,16 +89,20 @@ impl Fixture {
             letters: Arc::new(LogLetters::new(log.open())),
             limits: service::config::Query {
                 wait_limit_ms: 2_000,
+                live_readers: 5,
+                live_heartbeat_ms: 300,
+                live_patience_ms: 500,
                 ..service::config::Query::default()
             },
             progress: ProgressWatch::start(store.clone(), metrics.clone(), shutdown.clone()),
             metrics,
-            clock: || Timestamp::from_millis(NOW_MS),
+            clock: || Timestamp::from_millis(NOW_MS + AHEAD_MS.get()),
         });
         Self {
             store,
             log,
             shutdown,
+            registry,
             router,
             _folder: folder,
         }
@@ -143,6 +155,15 @@ impl Fixture {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let router = self.router.clone();
         tokio::spawn(async move { router.oneshot(request).await.unwrap().status() })
+    }
+
+    /// The value of a metric, with its labels.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = self.registry.render();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name}")).parse().unwrap()
     }
 
     /// Adds events of (UTC day, quarter-hour, how many, amount of each) to the partial of one row.

@@ -12,4 +12,5 @@ mod dead_letters;
 mod ports;
 mod exports;
 mod conditional;
+mod live;
 mod problems;

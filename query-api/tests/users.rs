@@ -143,6 +143,7 @@ async fn pages_of_a_users_days_hold_each_line_once() {
             assert!((1..=limit).contains(&lines.len()));
             all.extend(lines.iter().cloned());
             pages += 1;
+            assert!(pages <= whole.len(), "a page that does not go on");
             match body["next_cursor"].as_str() {
                 Some(next) => cursor = format!("&cursor={next}"),
                 None => break,

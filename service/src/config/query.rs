@@ -2,6 +2,8 @@
 //!
 //! The limits of queries bound what one request can cost the store.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
@@ -20,6 +22,15 @@ pub struct Query {
     /// Buckets that users are hashed into when a generation is made; 512 per expected million users.
     /// Default 512; `TIDEMARK_QUERY__USER_BUCKETS`.
     pub user_buckets: u32,
+    /// Readers of live totals at one time; one more gets a 503 with `Retry-After`.
+    /// Default 128; `TIDEMARK_QUERY__LIVE_READERS`.
+    pub live_readers: usize,
+    /// Milliseconds after which a reader of live totals hears something when nothing changed.
+    /// Default 15,000; `TIDEMARK_QUERY__LIVE_HEARTBEAT_MS`.
+    pub live_heartbeat_ms: u64,
+    /// Milliseconds that a reader of live totals may leave unread what waits for it; then it is cut off.
+    /// Default 10,000; `TIDEMARK_QUERY__LIVE_PATIENCE_MS`.
+    pub live_patience_ms: u64,
 }
 
 impl Default for Query {
@@ -28,16 +39,35 @@ impl Default for Query {
             wait_limit_ms: 30_000,
             range_limit_days: 3700,
             user_buckets: 512,
+            live_readers: 128,
+            live_heartbeat_ms: 15_000,
+            live_patience_ms: 10_000,
         }
     }
 }
 
 impl Query {
+    /// [`Query::live_patience_ms`] as a duration.
+    #[must_use]
+    pub fn live_patience(&self) -> Duration {
+        Duration::from_millis(self.live_patience_ms)
+    }
+
+    /// [`Query::live_heartbeat_ms`] as a duration.
+    #[must_use]
+    pub fn live_heartbeat(&self) -> Duration {
+        Duration::from_millis(self.live_heartbeat_ms)
+    }
+
     pub(super) fn check(&self, checks: &mut Checks<'_>) {
         checks.range("query.wait_limit_ms", self.wait_limit_ms, 1, 3_600_000);
         // Times of events span the years 1970 to 2200.
         checks.range("query.range_limit_days", self.range_limit_days, 1, 84_371);
         checks.range("query.user_buckets", self.user_buckets, 1, 1_048_576);
+        // Each holds a connection, a task and at most some hundred kilobytes.
+        checks.range("query.live_readers", self.live_readers, 1, 10_000);
+        checks.range("query.live_heartbeat_ms", self.live_heartbeat_ms, 100, 3_600_000);
+        checks.range("query.live_patience_ms", self.live_patience_ms, 100, 3_600_000);
     }
 }
 
