@@ -1,7 +1,7 @@
 //! Cuts a body into rows, piece by piece: any split of the same bytes gives the same rows.
 //!
 //! Nothing of a body is kept but the row that is not complete yet, and of that at most the row limit and one piece.
-//! A row is not judged here beyond its frame; only what makes later rows untrustworthy is [`Broken`]. `tidemark send` cuts
+//! A row is not judged here beyond its frame; only what makes later rows untrustworthy is `Broken`. `tidemark send` cuts
 //! files by the same code, so that both sides agree on what a row is and which number it has.
 
 /// The end of a JSON value.
@@ -149,7 +149,7 @@ impl Rows {
     /// Looks for the next row. `bytes` go on where the last call was done with them; `last` says that no more come.
     ///
     /// # Errors
-    /// [`Broken`], only of a JSON body or one that is empty.
+    /// `Broken`, only of a JSON body or one that is empty.
     pub fn next(&mut self, bytes: &[u8], last: bool) -> Result<Step, Broken> {
         if !self.begun {
             if bytes.len() < BOM.len() && BOM.starts_with(bytes) && !last {
