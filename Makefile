@@ -34,8 +34,9 @@ prove: export TIDEMARK_ENGINES_INSTANCE ?= prove
 prove: export TIDEMARK_ENGINES_PORT_BASE ?= 30090
 prove: tools engines-up ## the longer kill and fault runs
 	cargo build --release --locked -p cli
-	eval "$$($(ENGINES) env)"; trap '$(ENGINES) down' EXIT; TIDEMARK_BIN="$$PWD/$(BIN)" TIDEMARK_KILLS=30 \
-	  cargo test --locked -p e2e --test main -- --nocapture --test-threads 1 --include-ignored kills:: embedded:: engines:: memory::
+	eval "$$($(ENGINES) env)"; trap '$(ENGINES) down' EXIT; \
+	  TIDEMARK_BIN="$$PWD/$(BIN)" TIDEMARK_KILLS=30 TIDEMARK_KEYS=1000000 TIDEMARK_RESTORE_S=15 \
+	  cargo test --locked -p e2e --test main -- --nocapture --test-threads 1 --include-ignored kills:: embedded:: engines:: memory:: restore::
 	# The same simulation with a rule switched off must fail: else it would show nothing.
 	for rule in without-chain-rule without-readback-rule; do \
 	  cargo test --locked -p aggregator --features $$rule --test main --no-run; \

@@ -1,7 +1,7 @@
 //! Statements to the view store, in the native protocol v4 by hand: what tests do to tables behind the program's back must not go
-//! through the program's own driver. No authentication, no values, no rows read.
+//! through the program's own driver. No authentication, no bound values, and of rows only one column of text.
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -13,7 +13,13 @@ const READY: u8 = 0x02;
 const QUERY: u8 = 0x07;
 const RESULT: u8 = 0x08;
 const LOCAL_ONE: u16 = 0x000A;
-/// Largest answer to a statement that gives no rows.
+/// The kind of a result that has rows, and the flags of its description.
+const ROWS: u32 = 2;
+const ONE_TABLE: u32 = 1;
+const MORE_PAGES: u32 = 2;
+/// The type of a text.
+const TEXT: u16 = 0x000D;
+/// Largest answer to a statement.
 const ANSWER_BYTES: u32 = 1024 * 1024;
 
 /// Runs one statement.
@@ -21,6 +27,33 @@ const ANSWER_BYTES: u32 = 1024 * 1024;
 /// # Errors
 /// If the store cannot be reached, refuses it, or a step takes longer than `patience`.
 pub fn execute(store: SocketAddr, statement: &str, patience: Duration) -> anyhow::Result<()> {
+    query(store, statement, patience).map(drop)
+}
+
+/// Empties all tables of a keyspace, whatever they are, and gives their names.
+///
+/// # Errors
+/// Those of [`execute`].
+pub fn truncate_all(store: SocketAddr, keyspace: &str, patience: Duration) -> anyhow::Result<Vec<String>> {
+    let tables = tables(store, keyspace, patience)?;
+    for table in &tables {
+        execute(store, &format!("TRUNCATE {keyspace}.{table}"), patience)?;
+    }
+    Ok(tables)
+}
+
+/// The names of a keyspace's tables.
+///
+/// # Errors
+/// Those of [`execute`], and if there are none.
+pub fn tables(store: SocketAddr, keyspace: &str, patience: Duration) -> anyhow::Result<Vec<String>> {
+    let select = format!("SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{keyspace}'");
+    let names = texts(&query(store, &select, patience)?)?;
+    ensure!(!names.is_empty(), "the keyspace {keyspace} has no tables");
+    Ok(names)
+}
+
+fn query(store: SocketAddr, statement: &str, patience: Duration) -> anyhow::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&store, patience)?;
     stream.set_read_timeout(Some(patience))?;
     let mut startup = 1_u16.to_be_bytes().to_vec();
@@ -36,7 +69,42 @@ pub fn execute(store: SocketAddr, statement: &str, patience: Duration) -> anyhow
     call(&mut stream, QUERY, &query, RESULT)
 }
 
-fn call(stream: &mut TcpStream, opcode: u8, body: &[u8], expected: u8) -> anyhow::Result<()> {
+/// The rows of a result with one column of text and one page (native protocol v4, section 4.2.5.2).
+fn texts(mut body: &[u8]) -> anyhow::Result<Vec<String>> {
+    let rest = &mut body;
+    ensure!(int(rest)? == ROWS, "no rows");
+    let flags = int(rest)?;
+    ensure!(flags & MORE_PAGES == 0, "more than one page");
+    ensure!(int(rest)? == 1, "more than one column");
+    ensure!(flags & ONE_TABLE != 0, "columns of several tables");
+    for _ in ["keyspace", "table", "column"] {
+        let length = short(rest)?;
+        take(rest, length.into())?;
+    }
+    ensure!(short(rest)? == TEXT, "the column is no text");
+    (0..int(rest)?)
+        .map(|_| {
+            let length = int(rest)?;
+            Ok(String::from_utf8(take(rest, length as usize)?.to_vec())?)
+        })
+        .collect()
+}
+
+fn int(rest: &mut &[u8]) -> anyhow::Result<u32> {
+    Ok(u32::from_be_bytes(take(rest, 4)?.try_into()?))
+}
+
+fn short(rest: &mut &[u8]) -> anyhow::Result<u16> {
+    Ok(u16::from_be_bytes(take(rest, 2)?.try_into()?))
+}
+
+fn take<'b>(rest: &mut &'b [u8], length: usize) -> anyhow::Result<&'b [u8]> {
+    let (taken, after) = rest.split_at_checked(length).context("the answer is too short")?;
+    *rest = after;
+    Ok(taken)
+}
+
+fn call(stream: &mut TcpStream, opcode: u8, body: &[u8], expected: u8) -> anyhow::Result<Vec<u8>> {
     let mut frame = vec![VERSION, 0, 0, 0, opcode];
     frame.extend(u32::try_from(body.len())?.to_be_bytes());
     frame.extend(body);
@@ -50,7 +118,7 @@ fn call(stream: &mut TcpStream, opcode: u8, body: &[u8], expected: u8) -> anyhow
     stream.read_exact(&mut body)?;
     match answered {
         ERROR => bail!("the store refused: {}", String::from_utf8_lossy(&body)),
-        opcode if opcode == expected => Ok(()),
+        opcode if opcode == expected => Ok(body),
         opcode => bail!("the store answered with opcode {opcode}"),
     }
 }

@@ -14,7 +14,7 @@ const QUERY_PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks at the ledger.
 const LOOK: Duration = Duration::from_millis(100);
 /// Users that are asked for at most, each in a request of its own; the audit compares the rows of all.
-const USERS_ASKED: usize = 400;
+const USERS_ASKED: usize = 200;
 /// Differences that are listed; more say nothing more.
 const DIFFERENCES: usize = 20;
 

@@ -38,6 +38,18 @@ impl Role {
         self
     }
 
+    /// Deletes its local state, the folder of `--data`.
+    ///
+    /// # Errors
+    /// If it has none, or it cannot be deleted.
+    pub fn forget(&self) -> anyhow::Result<()> {
+        let mut args = self.args.iter();
+        let data = args
+            .find_map(|arg| arg.strip_prefix("--data="))
+            .context("no --data")?;
+        std::fs::remove_dir_all(data).with_context(|| format!("deleting {data}"))
+    }
+
     /// Starts a process, and does not wait for it.
     ///
     /// # Errors
