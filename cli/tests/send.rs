@@ -4,6 +4,7 @@
 use crate::rig::Rig;
 use bench::generate::{Expectation, Settings};
 use std::fmt::Write as _;
+use std::time::{Duration, Instant};
 
 /// Rows of the long file: 100,000, or what TIDEMARK_SEND_ROWS says.
 fn rows() -> u64 {
@@ -179,9 +180,15 @@ fn a_file_that_has_grown_is_gone_on_with_and_one_that_was_changed_is_not() {
     assert_eq!(rig.ledger("counted"), 150);
     assert_eq!(rig.ledger("duplicate"), 150);
 
+    rig.write("torn.ndjson", lines(1) + "{\"userId\":\"u\",\"type\":\"t\"");
+    rig.send(&["torn.ndjson"]).ended(2);
+    rig.write("torn.ndjson", lines(2));
+    rig.send(&["torn.ndjson"]).ended(65).said("ended within a row");
+
     rig.write("half.csv", format!("userId,type\n{}", "u,t\n".repeat(4000)));
     let mut sender = rig.sending(&["half.csv", "--rate", "1000"]);
     rig.until_sent(&mut sender, "half.csv", 500);
+    rig.send(&["half.csv"]).ended(64).said("by another");
     sender.signal("INT");
     assert_eq!(sender.end(), Some(3));
     rig.send(&["half.csv", "--map", "type=event_type"])
@@ -192,6 +199,20 @@ fn a_file_that_has_grown_is_gone_on_with_and_one_that_was_changed_is_not() {
     rig.send(&["half.csv", "--fresh", "--wait"])
         .ended(0)
         .said("4,000 accepted");
+}
+
+#[test]
+fn no_more_rows_are_sent_in_a_second_than_asked_for() {
+    let rig = Rig::new();
+    rig.write("events.csv", format!("userId,type\n{}", "u,t\n".repeat(3000)));
+    let begun = Instant::now();
+    rig.send(&["events.csv", "--rate", "1000"]).ended(0);
+    // The first quarter of a second's rows go at once.
+    assert!(
+        begun.elapsed() >= Duration::from_millis(2700),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]

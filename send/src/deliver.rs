@@ -148,10 +148,11 @@ impl Delivery<'_> {
             .events(self.media_type, slice.request(range.clone()), validate);
         let answer = self.client.call(&call, &self.progress).await?;
         let answer: Answer = serde_json::from_value(answer).map_err(|error| wrong(&error.to_string()))?;
-        let (rows, told) = (
-            range.len() as u64,
-            answer.accepted + answer.invalid + answer.refused,
-        );
+        let rows = range.len() as u64;
+        let told = answer
+            .accepted
+            .saturating_add(answer.invalid)
+            .saturating_add(answer.refused);
         if rows != told {
             return Err(wrong(&format!("it speaks of {told} rows, and {rows} were sent")));
         }
@@ -181,7 +182,7 @@ impl Delivery<'_> {
 
 /// `outcome`, if each refused row is named.
 fn named(outcome: Outcome, answer: &Answer) -> Result<Outcome, Failed> {
-    match outcome.refused.len() as u64 == answer.invalid + answer.refused {
+    match outcome.refused.len() as u64 == answer.invalid.saturating_add(answer.refused) {
         true => Ok(outcome),
         false => Err(wrong("it does not name each row that it refuses")),
     }

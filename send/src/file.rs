@@ -11,7 +11,7 @@ use crate::inputs::Input;
 use crate::pace::Pace;
 use crate::plan::{self, Plan};
 use crate::progress::{Progress, Sent, thousands};
-use crate::side::Side;
+use crate::side::{Mark, Side};
 use crate::slice::{Refusal, Slice};
 use crate::slices::{Limits, ROW_BYTES, Slices};
 use crate::state::State;
@@ -185,12 +185,13 @@ struct Record<'a> {
 
 impl<'a> Record<'a> {
     fn begin(name: String, args: &'a Args, plan: &Plan) -> Result<Self, Fault> {
-        let mark = plan.resumed.then_some(&plan.state.side);
+        // A state that was never written has none.
+        let mark = (plan.state.side != Mark::default()).then_some(&plan.state.side);
         let open = |path: &PathBuf| {
             Side::open(path.clone(), plan.shape.own_head(), &plan.state.identity, mark)
                 .map_err(|error| Fault::writing(path, &error))
         };
-        let record = Self {
+        let mut record = Self {
             name,
             args,
             receipt: plan.state.receipt.as_deref().and_then(|text| text.parse().ok()),
@@ -201,6 +202,7 @@ impl<'a> Record<'a> {
             rows: 0,
             shown: Vec::new(),
         };
+        record.state.side = record.side.as_ref().map(Side::mark).unwrap_or_default();
         // Before the first row goes: where no state can be kept, nothing is begun.
         record.write_state()?;
         Ok(record)

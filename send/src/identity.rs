@@ -57,34 +57,48 @@ pub(crate) struct Whole {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) whole: Whole,
-    /// Whether it begins with the content that was asked for, and that ends with a line or with the file.
-    pub(crate) goes_on_from: bool,
+    pub(crate) than_before: Than,
 }
 
-/// Reads `content` to its end, and says whether it goes on from `before`. `None` if `stop` says so meanwhile.
+/// What a file is, compared with what it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Than {
+    Same,
+    /// More follows its last row, which was a whole line.
+    Grown,
+    /// More follows within its last row.
+    Torn,
+    Other,
+}
+
+/// Reads `content` to its end, and says what it is compared with `before`. `None` if `stop` says so meanwhile.
 pub(crate) fn read(
     mut content: Content,
     before: Option<&Whole>,
     stop: impl Fn() -> bool,
 ) -> io::Result<Option<Found>> {
     let mut reading = Reading::default();
-    let mut goes_on_from = None;
+    let mut than_before = None;
     let mut piece = Vec::new();
     while !stop() {
         piece.clear();
         if content.read(&mut piece)? == 0 {
-            let goes_on_from = goes_on_from.unwrap_or_else(|| reading.is(before));
-            return Ok(Some(Found {
-                whole: reading.whole(),
-                goes_on_from,
-            }));
+            let than_before = than_before.unwrap_or(match reading.is(before) {
+                true => Than::Same,
+                false => Than::Other,
+            });
+            let whole = reading.whole();
+            return Ok(Some(Found { whole, than_before }));
         }
         let left = before.map_or(0, |before| before.bytes.saturating_sub(reading.bytes));
         let (old, new) = piece.split_at(piece.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
         reading.take(old);
-        if !new.is_empty() && goes_on_from.is_none() {
-            // There is more than there was: then its last row must have been a whole one.
-            goes_on_from = Some(reading.ends_a_line() && reading.is(before));
+        if !new.is_empty() && than_before.is_none() {
+            than_before = Some(match (reading.is(before), reading.ends_a_line()) {
+                (false, _) => Than::Other,
+                (true, true) => Than::Grown,
+                (true, false) => Than::Torn,
+            });
         }
         reading.take(new);
     }
@@ -134,23 +148,26 @@ mod tests {
     }
 
     #[test]
-    fn a_file_goes_on_from_what_it_was_only_behind_a_whole_line() {
+    fn a_file_has_grown_only_behind_a_whole_line() {
         for length in [1, 7, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1] {
-            for (end, grows) in [(&b"\n"[..], true), (b"x", false)] {
+            for (end, more_is) in [(&b"\n"[..], Than::Grown), (b"x", Than::Torn)] {
                 let old = [vec![b'a'; length], end.to_vec()].concat();
                 let whole = found(&old, None).whole;
                 assert_eq!(whole.bytes, old.len() as u64);
-                assert!(found(&old, Some(&whole)).goes_on_from, "the same");
+                assert_eq!(found(&old, Some(&whole)).than_before, Than::Same);
                 for more in [&b"more\n"[..], &vec![b'\n'; PIECE_BYTES + 3]] {
                     let new = [&old, more].concat();
-                    assert_eq!(found(&new, Some(&whole)).goes_on_from, grows, "{length} {end:?}");
+                    assert_eq!(found(&new, Some(&whole)).than_before, more_is, "{length} {end:?}");
+                    let mut other = new.clone();
+                    other[0] = b'b';
+                    assert_eq!(found(&other, Some(&whole)).than_before, Than::Other);
                 }
-                let mut other = old.clone();
-                other[0] = b'b';
-                assert!(!found(&other, Some(&whole)).goes_on_from);
-                assert!(!found(&old[1..], Some(&whole)).goes_on_from);
+                assert_eq!(found(&old[1..], Some(&whole)).than_before, Than::Other);
             }
         }
+        let nothing = found(b"", None).whole;
+        assert_eq!(found(b"a\n", Some(&nothing)).than_before, Than::Grown);
+        assert_eq!(found(b"a", None).than_before, Than::Other);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::args::{Args, Format};
 use crate::client::{Client, Failed};
 use crate::content::Content;
 use crate::csv::Csv;
-use crate::identity::{self, Found, Look, Whole};
+use crate::identity::{self, Found, Look, Than, Whole};
 use crate::inputs::Input;
 use crate::json::Json;
 use crate::progress::Progress;
@@ -21,6 +21,8 @@ use ingest::rows::{self, Rows, Step};
 use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 
+/// Bytes within which a file must show what it is.
+const BEGINNING_BYTES: usize = crate::slices::ROW_BYTES + crate::content::PIECE_BYTES;
 /// Bytes from which on it is said that a file is being read.
 const LONG_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -36,8 +38,6 @@ pub(crate) struct Plan {
     pub(crate) content: Content,
     /// Bytes of the content, where that is known.
     pub(crate) total: Option<u64>,
-    /// Something of it was sent before.
-    pub(crate) resumed: bool,
     /// Keeps others from sending the same file meanwhile.
     pub(crate) lock: Option<std::fs::File>,
 }
@@ -116,8 +116,7 @@ fn finish(
     state_path: Option<PathBuf>,
 ) -> Result<Plan, Fault> {
     let shape = opening.shape(&args.map)?;
-    let resumed = state.place.bytes > 0;
-    if !resumed {
+    if state.place.bytes == 0 {
         state.place = opening.end;
     }
     state.slice_bytes = args.slice_bytes;
@@ -128,7 +127,6 @@ fn finish(
         shape,
         format: opening.cut_as(),
         content,
-        resumed,
         total: None,
         lock: None,
     })
@@ -148,13 +146,16 @@ async fn of_old(
     let look = Look::at(path).map_err(|error| Fault::reading(&name, &error))?;
     if look != state.look {
         let found = digest(path, Some(state.whole.clone()), args.quiet, client).await?;
-        if !found.goes_on_from {
-            if state.done || args.fresh {
-                return Ok(None);
-            }
+        let why = match found.than_before {
+            Than::Same | Than::Grown => None,
+            _ if args.fresh => return Ok(None),
+            Than::Other if state.done => return Ok(None),
+            Than::Other => Some("was changed since a part of it was sent"),
+            Than::Torn => Some("ended within a row when it was sent, and that row goes on now"),
+        };
+        if let Some(why) = why {
             let text = format!(
-                "{name} was changed since a part of it was sent; --fresh sends it as a new file, and rows that have neither \
-                 key nor time are counted again then"
+                "{name} {why}; --fresh sends it as a new file, and rows that have neither key nor time are counted again then"
             );
             return Err(Fault::new(exit::DATA, text));
         }
@@ -340,7 +341,7 @@ impl Opening {
                     .map_or_else(|| sniffed(&first), |format| Some(Ok(format)))
                 {
                     Some(format) => break format?,
-                    None if ended => break Format::Ndjson,
+                    None if ended || first.len() > BEGINNING_BYTES => break Format::Ndjson,
                     None => ended = content.read(&mut first)? == 0,
                 }
             },
@@ -379,6 +380,9 @@ impl Opening {
                 Ok(Step::Skip { consumed }) => at += consumed,
                 Ok(Step::More { consumed }) => {
                     at += consumed;
+                    if self.first.len() > BEGINNING_BYTES {
+                        return Err(BadOpening::Words("there is no header within the longest row"));
+                    }
                     if ended {
                         return Err(BadOpening::Words("it is empty: CSV begins with a header"));
                     }

@@ -212,3 +212,117 @@ fn put_aside(path: &Path) -> io::Result<()> {
         None => Err(io::Error::other("there are too many older ones; remove some")),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use crate::slice::Place;
+
+    const HEAD: &[u8] = b"userId,type";
+
+    /// A slice of these rows, all of which are refused.
+    fn slice(rows: &[&str]) -> (Slice, Vec<Refusal>) {
+        let mut slice = Slice::new(b"userId,type\n".to_vec(), Place::default());
+        let mut refused = Vec::new();
+        for (at, row) in rows.iter().enumerate() {
+            slice.add(
+                at as u64 + 2,
+                format!("{row}\r\n").as_bytes(),
+                b"",
+                Place::default(),
+            );
+            let [field, code, reason] = ["f", "c", "says \"no\""].map(str::to_owned);
+            refused.push(Refusal {
+                at,
+                field,
+                code,
+                reason,
+            });
+        }
+        (slice, refused)
+    }
+
+    fn add(side: &mut Side, rows: &[&str]) {
+        let (slice, refused) = slice(rows);
+        side.add(&slice, &refused).unwrap();
+    }
+
+    fn open(path: &Path, mark: Option<&Mark>) -> Side {
+        Side::open(path.to_owned(), Some(HEAD), "id", mark).unwrap()
+    }
+
+    fn lines(path: &Path) -> Vec<String> {
+        std::fs::read_to_string(path)
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn a_row_stands_behind_why_it_was_refused_and_cannot_take_the_next_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f.csv.refused.csv");
+        add(&mut open(&path, None), &["u,\"t\"", "u,\"t", "{\"a\",t"]);
+        let key = |row: u64| Keys::new("id", row).own();
+        let why = |row: u64| format!("{row},f,c,\"says \"\"no\"\"\",{}", key(row));
+        let expected = [
+            "refused_row,refused_field,refused_code,refused_reason,refused_key,userId,type".to_owned(),
+            format!("{},u,\"t\"", why(2)),
+            format!("{},\"u,\"\"t\"", why(3)),
+            format!("{},{{\"a\",t", why(4)),
+        ];
+        assert_eq!(lines(&path), expected);
+    }
+
+    #[test]
+    fn what_a_stopped_run_wrote_behind_its_state_is_cut_off_and_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("side");
+        let mut side = open(&path, None);
+        let nothing = side.mark();
+        add(&mut side, &["a"]);
+        let mark = side.mark();
+        add(&mut side, &["b", "c"]);
+        add(&mut open(&path, Some(&mark)), &["d"]);
+        assert_eq!(lines(&path).len(), 3);
+        assert!(lines(&path)[2].ends_with(",d"));
+        add(&mut open(&path, Some(&nothing)), &["e"]);
+        assert_eq!(lines(&path).len(), 2);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_side_file_that_somebody_has_worked_on_is_only_added_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("side");
+        let mut side = open(&path, None);
+        add(&mut side, &["a", "b"]);
+        let mark = side.mark();
+        std::fs::write(&path, "mine,\nand without an end").unwrap();
+        let mut side = open(&path, Some(&mark));
+        add(&mut side, &["c"]);
+        let mended = lines(&path);
+        assert_eq!(mended[..2], ["mine,", "and without an end"]);
+        assert!(mended.len() == 3 && mended[2].ends_with(",c"));
+        let mark = side.mark();
+        add(&mut open(&path, Some(&mark)), &["d"]);
+        assert_eq!(lines(&path).len(), 4);
+        std::fs::remove_file(&path).unwrap();
+        add(&mut open(&path, Some(&mark)), &["e"]);
+        assert_eq!(lines(&path).len(), 2, "a header and a row");
+    }
+
+    #[test]
+    fn a_new_run_puts_an_older_side_file_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("side");
+        for _ in 0..3 {
+            add(&mut open(&path, None), &["a"]);
+        }
+        for name in ["side", "side.1", "side.2"] {
+            assert_eq!(lines(&folder.path().join(name)).len(), 2, "{name}");
+        }
+    }
+}
