@@ -102,7 +102,7 @@ impl Counts {
         users.into_iter().step_by(step).collect()
     }
 
-    /// Asks the program for all days and for the users of [`Self::asked`].
+    /// Asks the program for all days and for the users whom `asked` names.
     ///
     /// # Errors
     /// If a query is not answered.

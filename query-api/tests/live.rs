@@ -1,131 +1,15 @@
 //! Totals as they change.
 
 use crate::fixture::{AHEAD_MS, Fixture, PARTITIONS, day, eventually, receipt, row};
-use axum::body::Body;
-use http_body_util::BodyExt;
+use crate::live_reader::{PATIENCE, Reader};
 use schemas::partial::{Cell, DayPartial};
 use schemas::row::{Progress, RowKey, View};
-use schemas::{Day, Offset, Partition, amount::Sum};
+use schemas::{Offset, Partition, amount::Sum};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Longest that a test waits for anything.
-const PATIENCE: Duration = Duration::from_secs(20);
 const RANGE: &str = "/v1/live?from=2025-11-04&to=2025-11-05";
-
-struct Event {
-    name: String,
-    id: Option<String>,
-    data: Value,
-}
-
-/// A reader: what it did not understand yet, and whether there may be more.
-struct Reader {
-    body: Body,
-    text: String,
-}
-
-impl Reader {
-    async fn connect(fixture: &Fixture, path: &str, headers: &[(&str, &str)]) -> Self {
-        let response = fixture.ask(path, headers).await;
-        assert_eq!(response.status(), 200, "{path}");
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        assert_eq!(response.headers()["cache-control"], "no-store");
-        Self {
-            body: response.into_body(),
-            text: String::new(),
-        }
-    }
-
-    /// The next block of lines; none at the end.
-    async fn block(&mut self) -> Option<String> {
-        loop {
-            if let Some((block, rest)) = self.text.split_once("\n\n") {
-                let (block, rest) = (block.to_owned(), rest.to_owned());
-                self.text = rest;
-                return Some(block);
-            }
-            let frame = tokio::time::timeout(PATIENCE, self.body.frame())
-                .await
-                .expect("something comes");
-            let frame = frame?.unwrap();
-            self.text += std::str::from_utf8(frame.data_ref().unwrap()).unwrap();
-        }
-    }
-
-    /// The next event, past comments.
-    async fn event(&mut self) -> Option<Event> {
-        loop {
-            let block = self.block().await?;
-            let field = |name: &str| {
-                block
-                    .lines()
-                    .find_map(|line| line.strip_prefix(name))
-                    .map(str::to_owned)
-            };
-            if let Some(name) = field("event: ") {
-                let data = serde_json::from_str(&field("data: ").unwrap()).unwrap();
-                return Some(Event {
-                    name,
-                    id: field("id: "),
-                    data,
-                });
-            }
-        }
-    }
-
-    /// All totals up to the next `as_of`, and that one.
-    async fn totals(&mut self) -> (Vec<Value>, Event) {
-        let mut totals = Vec::new();
-        loop {
-            let event = self.event().await.unwrap();
-            match event.name.as_str() {
-                "total" => totals.push(event.data),
-                "as_of" => return (totals, event),
-                "range" => {}
-                other => panic!("{other}"),
-            }
-        }
-    }
-
-    /// The next totals that there are, past `as_of` of other things.
-    async fn changes(&mut self) -> (Vec<Value>, Event) {
-        loop {
-            let (totals, as_of) = self.totals().await;
-            if !totals.is_empty() {
-                return (totals, as_of);
-            }
-        }
-    }
-}
-
-impl Fixture {
-    /// Writes a partial anew: so many events in a quarter-hour.
-    async fn write(&self, partition: u32, version: u64, event_type: &str, day: Day, cells: &[(u8, u64)]) {
-        let mut partial = DayPartial::default();
-        for (of_day, count) in cells {
-            partial.add_cell(Cell {
-                of_day: *of_day,
-                count: *count,
-                sum: Sum(i128::from(*count) * 500_000),
-            });
-        }
-        let key = RowKey::Day {
-            tenant: "default".into(),
-            day,
-            event_type: event_type.into(),
-        };
-        self.store
-            .upsert(vec![row(key, partition, version, partial.encode())])
-            .await
-            .unwrap();
-    }
-
-    fn days() -> Option<(Day, Day)> {
-        Some((day("2025-10-01"), day("2025-11-05")))
-    }
-}
 
 fn total(day: &str, event_type: &str, count: u64, sum: &str) -> Value {
     json!({"day": day, "event_type": event_type, "count": count, "sum": sum})

@@ -12,5 +12,6 @@ mod dead_letters;
 mod ports;
 mod exports;
 mod conditional;
+mod live_reader;
 mod live;
 mod problems;
