@@ -23,6 +23,12 @@ use service::exit;
 use service::shutdown::Shutdown;
 use std::process::ExitCode;
 
+#[cfg(all(
+    any(feature = "without-chain-rule", feature = "without-readback-rule"),
+    not(debug_assertions)
+))]
+compile_error!("a program without a rule of exactness is for tests and never a release");
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

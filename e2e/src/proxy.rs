@@ -63,7 +63,7 @@ use tokio_util::sync::CancellationToken;
 pub use answer::Answer;
 pub use api::Api;
 pub use event::{Event, What};
-pub use request::{EndTxn, Facts, Producer, Request};
+pub use request::{EndTxn, Facts, NO_GENERATION, Producer, Request};
 pub use rule::{Action, RuleId};
 
 mod wire; // bytes: Kafka's primitive types
@@ -71,6 +71,7 @@ mod frame; // bytes on a socket
 mod api; // which APIs are known, and their layouts
 mod request; // what a request says
 mod answer; // what a response says
+mod fence; // another generation in a request
 mod rewrite; // the proxy's address in responses
 mod rule; // what shall happen to a request
 mod event; // what happened

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::answer::Answer;
 use super::api::Api;
 use super::event::What;
+use super::fence::with_generation;
 use super::held::Held;
 use super::request::Request;
 use super::rewrite::rewrite;
@@ -96,7 +97,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, number: u64, e
 
 impl Connection<'_> {
     async fn requests(&self, mut client: OwnedReadHalf, mut broker: OwnedWriteHalf) -> Result<&'static str> {
-        while let Some(bytes) = frame::read(&mut client).await? {
+        while let Some(mut bytes) = frame::read(&mut client).await? {
             self.shared.switches.flowing().await;
             let request = Arc::new(Request::decode(self.number, &bytes)?);
             self.shared.events.push(What::RequestSeen(Arc::clone(&request)));
@@ -109,6 +110,7 @@ impl Connection<'_> {
                 }
                 Action::Duplicate => self.hold(&request, bytes.clone(), None)?,
                 Action::Delay(time) => tokio::time::sleep(time).await,
+                Action::Generation(generation) => bytes = with_generation(&bytes, generation)?,
                 Action::Pass | Action::DropResponse | Action::Withhold => {}
             }
             self.expect(request, action)?;

@@ -62,7 +62,7 @@ pub enum Facts {
         group: String,
         /// Id and epoch of the sender.
         producer: Producer,
-        /// Generation of the group as the sender knows it; -1 is accepted without a check.
+        /// Generation of the group as the sender knows it; [`NO_GENERATION`] is accepted without a check.
         generation: i32,
         /// Topic, partition and next offset.
         offsets: Vec<(String, i32, i64)>,
@@ -89,6 +89,9 @@ pub struct Producer {
     /// fits a later one.
     pub epoch: i16,
 }
+
+/// The generation of a sender that is no member of the group: the broker then checks nothing.
+pub const NO_GENERATION: i32 = -1;
 
 /// The body of an EndTxn request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,7 +212,7 @@ fn txn_offset_commit(version: i16, layout: Layout, body: &mut Reader<'_>) -> Res
     let transactional_id = body.string(layout)?;
     let group = body.string(layout)?;
     let producer = producer(body)?;
-    let mut generation = -1;
+    let mut generation = NO_GENERATION;
     if version >= 3 {
         generation = body.int32()?;
         body.string(layout)?; // Member id.

@@ -28,6 +28,9 @@ pub enum Action {
     /// As `Pass`, and a copy is kept until [`release`](super::Proxy::release): "the network delivers it a
     /// second time, late".
     Duplicate,
+    /// As `Pass`, but a TxnOffsetCommit names this generation: one that does not fit, so that the broker refuses it as after a
+    /// rebalance, or [`NO_GENERATION`](super::NO_GENERATION) and no member, so that it checks nothing.
+    Generation(i32),
 }
 
 /// Names a rule for [`forget`](super::Proxy::forget).
