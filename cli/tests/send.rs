@@ -185,6 +185,12 @@ fn a_file_that_has_grown_is_gone_on_with_and_one_that_was_changed_is_not() {
     rig.write("torn.ndjson", lines(2));
     rig.send(&["torn.ndjson"]).ended(65).said("ended within a row");
 
+    // Sent completely, and mended since: its old rows would have new keys.
+    rig.write("done.ndjson", lines(2));
+    rig.send(&["done.ndjson"]).ended(0);
+    rig.write("done.ndjson", lines(2).replacen("\"t\"", "\"x\"", 1));
+    rig.send(&["done.ndjson"]).ended(65).said("is another file");
+
     rig.write("half.csv", format!("userId,type\n{}", "u,t\n".repeat(4000)));
     let mut sender = rig.sending(&["half.csv", "--rate", "1000"]);
     rig.until_sent(&mut sender, "half.csv", 500);

@@ -1,8 +1,9 @@
 //! Where to begin: what the file is, what was sent of it before, and whether the server still has that.
 //!
 //! A file that was changed half-way is not gone on with: rows without key and time would count a second time under a new
-//! digest. One that has only grown is gone on with, and keeps its old digest for its keys. One that was sent completely and
-//! is another now is a new file. And if the server's log is another one than took the rows, all are sent again: to trust
+//! digest. Neither is one that was sent completely and is another now: whether it was mended or another file has its name, only its
+//! owner knows. Only a side file may be mended and sent again, since each of its rows has a key. A file that has only grown is gone on
+//! with, and keeps its old digest for its keys. And if the server's log is another one than took the rows, all are sent again: to trust
 //! the state file then would lose them.
 
 use crate::args::{Args, Format};
@@ -84,7 +85,8 @@ async fn of_file(path: &Path, args: &Args, client: &Client) -> Result<Plan, Faul
     };
     let mut content = Content::open(path).map_err(reading)?;
     let opening = Opening::read(&mut content, Some(path), args.format).map_err(|fault| fault.of(&name))?;
-    let mut state = match of_old(path, old, args, client).await? {
+    let is_side = side::is_one(&opening.first);
+    let mut state = match of_old(path, old, is_side, args, client).await? {
         Some(state) => state,
         None => {
             let look = Look::at(path).map_err(reading)?;
@@ -136,6 +138,7 @@ fn finish(
 async fn of_old(
     path: &Path,
     old: Option<State>,
+    is_side: bool,
     args: &Args,
     client: &Client,
 ) -> Result<Option<State>, Fault> {
@@ -149,7 +152,8 @@ async fn of_old(
         let why = match found.than_before {
             Than::Same | Than::Grown => None,
             _ if args.fresh => return Ok(None),
-            Than::Other if state.done => return Ok(None),
+            Than::Other if state.done && is_side => return Ok(None),
+            Than::Other if state.done => Some("is another file than the one that was sent"),
             Than::Other => Some("was changed since a part of it was sent"),
             Than::Torn => Some("ended within a row when it was sent, and that row goes on now"),
         };

@@ -25,6 +25,11 @@ pub(crate) const ROW: &str = "refused_row";
 pub(crate) const KEY: &str = "refused_key";
 /// What is added to each row, before its own cells or fields.
 pub(crate) const COLUMNS: [&str; 5] = [ROW, "refused_field", "refused_code", "refused_reason", KEY];
+/// Whether the beginning of a file is that of a side file.
+pub(crate) fn is_one(first: &[u8]) -> bool {
+    first.windows(KEY.len()).any(|window| window == KEY.as_bytes())
+}
+
 /// A row that is no object, as text.
 const LINE: &str = "refused_line";
 /// Most older side files that are kept.

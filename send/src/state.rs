@@ -10,8 +10,11 @@ use crate::side::Mark;
 use crate::slice::Place;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
+
+/// Most bytes of a state file; one has some hundreds.
+const STATE_BYTES: u64 = 1024 * 1024;
 
 /// What is added to the name of the input.
 pub(crate) const SUFFIX: &str = ".send-state";
@@ -80,11 +83,14 @@ impl State {
     /// # Errors
     /// If it cannot be read, or is none of ours: [`io::ErrorKind::InvalidData`].
     pub(crate) fn read(path: &Path) -> io::Result<Option<Self>> {
-        let bytes = match std::fs::read(path) {
-            Ok(bytes) => bytes,
+        let file = match std::fs::File::open(path) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
+        let mut bytes = Vec::new();
+        // What is longer is cut and so no state: a path such as /dev/full would never end.
+        file.take(STATE_BYTES).read_to_end(&mut bytes)?;
         let state: Self = serde_json::from_slice(&bytes)?;
         match state.layout {
             LAYOUT => Ok(Some(state)),
