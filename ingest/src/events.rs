@@ -40,7 +40,8 @@ pub(crate) async fn post(State(ingest): State<Arc<Ingest>>, request: axum::extra
 
 async fn handle(ingest: &Ingest, parts: &Parts, body: Body) -> Result<Response, Problem> {
     let head = Head::read(&parts.uri, &parts.headers)?;
-    let fixed_bytes = PIECE_BYTES + decoder_bytes(&head, ingest.limits.decompression_ratio);
+    let fixed_bytes =
+        PIECE_BYTES + decoder_bytes(head.encoding, head.length, ingest.limits.decompression_ratio);
     let room = ingest.rooms.enter(fixed_bytes).map_err(|_| busy(ingest))?;
     let mut reader = Reader::new(body, head.encoding, &ingest.limits);
     let mut work = Work::new(ingest, &head, room, fixed_bytes);
@@ -56,22 +57,28 @@ async fn handle(ingest: &Ingest, parts: &Parts, body: Body) -> Result<Response, 
 }
 
 /// What a decoder keeps: its window, which is touched only as far as the body goes.
-fn decoder_bytes(head: &Head, ratio: u32) -> usize {
-    if head.encoding != Encoding::Zstd {
+pub(crate) fn decoder_bytes(encoding: Encoding, length: Option<u64>, ratio: u32) -> usize {
+    if encoding != Encoding::Zstd {
         return 0;
     }
-    let decoded = head
-        .length
-        .map_or(DECODER_BYTES, |length| length.saturating_mul(u64::from(ratio)));
+    let decoded = length.map_or(DECODER_BYTES, |length| length.saturating_mul(u64::from(ratio)));
     usize::try_from(decoded.min(DECODER_BYTES)).unwrap_or(usize::MAX)
 }
 
-fn busy(ingest: &Ingest) -> Problem {
+/// What is answered where there is no room.
+pub(crate) fn busy(ingest: &Ingest) -> Problem {
     Problem::unavailable(
         "too_busy",
         "Too many requests are being worked on",
         ingest.limits.retry_after_s,
     )
+}
+
+/// What is answered where something is not known to be durable.
+pub(crate) fn log_unavailable(ingest: &Ingest) -> Problem {
+    let title = "The event log does not take events now";
+    Problem::unavailable("log_unavailable", title, ingest.limits.retry_after_s)
+        .detail("send the request again with the same keys: what is recorded already counts once")
 }
 
 /// The work on one request.
@@ -161,14 +168,7 @@ impl<'i> Work<'i> {
     fn check(&self) -> Result<(), Problem> {
         match self.appends.failed() {
             false => Ok(()),
-            true => {
-                let title = "The event log does not take events now";
-                Err(
-                    Problem::unavailable("log_unavailable", title, self.ingest.limits.retry_after_s).detail(
-                        "send the request again with the same keys: what is recorded already counts once",
-                    ),
-                )
-            }
+            true => Err(log_unavailable(self.ingest)),
         }
     }
 

@@ -123,7 +123,8 @@ fn format(headers: &HeaderMap) -> Result<Option<Format>, Problem> {
     Ok(Some(format))
 }
 
-fn encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {
+/// How the body is compressed.
+pub(crate) fn encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {
     let Some(value) = text(headers, header::CONTENT_ENCODING.as_str())? else {
         return Ok(Encoding::Identity);
     };

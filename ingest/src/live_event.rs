@@ -6,8 +6,11 @@
 
 use crate::Ingest;
 use crate::appends::Appends;
+use crate::body::{PIECE_BYTES, Reader};
 use crate::chunks::{Chunks, Open};
-use axum::body::{Body, to_bytes};
+use crate::events::{DEFAULT_TENANT, busy, decoder_bytes, log_unavailable};
+use crate::head;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -52,55 +55,67 @@ async fn handle(ingest: &Ingest, headers: &HeaderMap, body: Body) -> Response {
     if !ingest.live_event_secret.admits(headers) {
         return (StatusCode::FORBIDDEN, FORBIDDEN).into_response();
     }
-    let limit = ingest.limits.row_bytes;
-    let busy = || {
-        Problem::unavailable(
-            "too_busy",
-            "Too many requests are being worked on",
-            ingest.limits.retry_after_s,
-        )
-    };
-    let Ok(room) = ingest.rooms.enter(limit) else {
-        return busy().into_response();
-    };
-    let body = match to_bytes(body, limit).await {
-        Ok(body) => body,
-        Err(error) => return Problem::of_body(&error).into_response(),
-    };
-    let key = crate::head::idempotency_key(headers);
-    let key = match &key {
-        Ok(key) => key.as_deref(),
-        Err(_) => return (StatusCode::BAD_REQUEST, INVALID).into_response(),
-    };
-    let Some(open) = chunk(ingest, &body, key) else {
+    record(ingest, headers, body)
+        .await
+        .unwrap_or_else(Problem::into_response)
+}
+
+async fn record(ingest: &Ingest, headers: &HeaderMap, body: Body) -> Result<Response, Problem> {
+    let encoding = head::encoding(headers)?;
+    let key = head::idempotency_key(headers)?;
+    let mut limits = ingest.limits.clone();
+    // The whole body is one row.
+    limits.decompressed_bytes = limits.row_bytes as u64;
+    let decoder = decoder_bytes(encoding, None, limits.decompression_ratio);
+    let room = ingest
+        .rooms
+        .enter(limits.row_bytes + PIECE_BYTES + decoder)
+        .map_err(|_| busy(ingest))?;
+    let body = whole(Reader::new(body, encoding, &limits), ingest).await?;
+    let Some(open) = chunk(ingest, &body, key.as_deref()) else {
         ingest.metrics.invalid.get(&["refused"]).inc();
-        return (StatusCode::BAD_REQUEST, INVALID).into_response();
+        return Ok((StatusCode::BAD_REQUEST, INVALID).into_response());
     };
-    let mut appends = Appends::new(
-        Arc::clone(&ingest.appender),
-        ingest.topic_id,
-        &ingest.limits,
-        ingest.metrics.clone(),
-    );
+    let metrics = ingest.metrics.clone();
+    let mut appends = Appends::new(Arc::clone(&ingest.appender), ingest.topic_id, &limits, metrics);
     appends.hand_over(open, Some(room)).await;
     appends.finish().await;
     match appends.accepted {
-        1 => (StatusCode::OK, SAVED).into_response(),
-        _ if appends.refused > 0 => (StatusCode::BAD_REQUEST, INVALID).into_response(),
-        _ => Problem::unavailable(
-            "log_unavailable",
-            "The event log does not take events now",
-            ingest.limits.retry_after_s,
-        )
-        .into_response(),
+        1 => Ok((StatusCode::OK, SAVED).into_response()),
+        _ if appends.refused > 0 => Ok((StatusCode::BAD_REQUEST, INVALID).into_response()),
+        _ => Err(log_unavailable(ingest)),
     }
+}
+
+/// All bytes of a body, which its reader bounds.
+async fn whole(mut reader: Reader, ingest: &Ingest) -> Result<Vec<u8>, Problem> {
+    let mut body = Vec::new();
+    let ended = loop {
+        match reader.read(&mut body).await {
+            // A body that is not compressed has only the port's own limit, which is that of a file.
+            Ok(_) if body.len() > ingest.limits.row_bytes => {
+                break Err(Problem::body_too_large(ingest.limits.row_bytes as u64));
+            }
+            Ok(true) => break Ok(body),
+            Ok(false) => {}
+            Err(fault) => {
+                ingest.metrics.broken.get(&[fault.reason]).inc();
+                break Err(fault.problem);
+            }
+        }
+    };
+    if ended.is_err() {
+        reader.discard().await;
+    }
+    ingest.metrics.body_bytes.inc_by(reader.received_bytes());
+    ended
 }
 
 /// A chunk with the event of a body, or none if the body is no event.
 fn chunk(ingest: &Ingest, body: &[u8], key: Option<&str>) -> Option<Open> {
     let mut fresh_key = || Uuid::now_v7().to_string();
     let mut context = KeyContext {
-        tenant: crate::events::DEFAULT_TENANT,
+        tenant: DEFAULT_TENANT,
         accepted_at: (ingest.clock)(),
         batch_key: key,
         single: true,

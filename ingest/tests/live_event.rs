@@ -111,3 +111,36 @@ async fn success_is_never_said_of_what_is_not_durable() {
         .await;
     assert_eq!(answer.status, 503, "{}", answer.text);
 }
+
+#[tokio::test]
+async fn a_body_is_bounded_and_may_be_compressed() {
+    use std::io::Write;
+    let server = Server::start(FakeLog::new(Mode::Record)).await;
+    let good = r#"{"userId":"u","name":"add_revenue","value":1}"#;
+    let long = good.to_owned() + &" ".repeat(3_000_000);
+    let answer = server.post_with("/liveEvent", SECRET, &long).await;
+    assert_eq!(
+        (answer.status, answer.problem()),
+        (413, "body_too_large"),
+        "{}",
+        answer.text
+    );
+    let gzip = |text: &str| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    let headers = format!("{SECRET}content-encoding: gzip\r\n");
+    assert_eq!(
+        server.post_with("/liveEvent", &headers, gzip(good)).await.status,
+        200
+    );
+    assert_eq!(
+        server.post_with("/liveEvent", &headers, gzip(&long)).await.status,
+        413
+    );
+    assert_eq!(server.post_with("/liveEvent", &headers, good).await.status, 400);
+    let headers = format!("{SECRET}content-encoding: br\r\n");
+    assert_eq!(server.post_with("/liveEvent", &headers, good).await.status, 415);
+    assert_eq!(server.log.len(), 1);
+}
