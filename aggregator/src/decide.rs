@@ -3,13 +3,21 @@
 
 use crate::schema::Schemas;
 use log::Record;
+use log::batch::Kind;
+use schemas::event::check_tenant;
+use schemas::upload::{self, Fact, What};
 use schemas::{Event, Partition, Reason, Timestamp, avro, json, key, limits};
+use uuid::Uuid;
 
 /// What one record is.
 #[derive(Debug)]
 pub enum Decision<'a> {
     /// An event that keeps every limit.
     Event(Event<'a>),
+    /// An event that keeps every limit, and waits for the release of its upload.
+    Held(Event<'a>),
+    /// A fact of an upload.
+    Fact(Box<Fact>),
     /// It belongs to this other partition.
     Misplaced(Partition),
     /// It can never be counted.
@@ -29,16 +37,19 @@ pub struct Refused {
     pub user: String,
     /// What is wrong with it, for people.
     pub detail: String,
+    /// The upload that it came in, and its row there.
+    pub upload: Option<(Uuid, u64)>,
 }
 
 impl Refused {
     /// A refusal of a record whose tenant could not be read.
-    fn unread(reason: Reason, detail: impl Into<String>) -> Self {
+    pub fn unread(reason: Reason, detail: impl Into<String>) -> Self {
         Self {
             reason,
             tenant: String::new(),
             user: String::new(),
             detail: detail.into(),
+            upload: None,
         }
     }
 
@@ -49,8 +60,16 @@ impl Refused {
             tenant: event.tenant.to_string(),
             user: event.user_id.to_string(),
             detail: detail.into(),
+            upload: place_of(event),
         }
     }
+}
+
+/// The upload that an event came in, and its row there; none where its tenant is none.
+fn place_of(event: &Event<'_>) -> Option<(Uuid, u64)> {
+    check_tenant(&event.tenant).ok()?;
+    let row = event.row.map_or(0, |row| row.max(0).unsigned_abs());
+    event.upload_id.map(|upload| (upload, row))
 }
 
 /// When the log took this event: for a copy, when it took the original.
@@ -79,7 +98,18 @@ pub fn decide<'a>(
         );
         return Decision::Refused(Refused::unread(Reason::Oversized, detail));
     }
+    if record.kind == Kind::Fact {
+        return match fact(key, value, partition, partitions) {
+            Ok(fact) => Decision::Fact(Box::new(fact)),
+            Err(refused) => Decision::Refused(*refused),
+        };
+    }
     let right = key::partition(key, partitions);
+    if right != partition && record.kind == Kind::Held {
+        // A copy in another partition would count without its upload's release.
+        let detail = "is held in another partition than its key belongs to";
+        return Decision::Refused(Refused::unread(Reason::Invalid, detail));
+    }
     if right != partition {
         return Decision::Misplaced(right);
     }
@@ -93,9 +123,34 @@ pub fn decide<'a>(
         return Decision::Refused(Refused::of(&event, Reason::KeyMismatch, detail));
     }
     match event.check(accepted_at) {
+        Ok(()) if record.kind == Kind::Held && event.upload_id.is_none() => {
+            let detail = "is held and says no upload that could release it";
+            Decision::Refused(Refused::of(&event, Reason::Invalid, detail))
+        }
+        Ok(()) if record.kind == Kind::Held => Decision::Held(event),
         Ok(()) => Decision::Event(event),
         Err(invalid) => Decision::Refused(Refused::of(&event, Reason::Invalid, invalid.to_string())),
     }
+}
+
+/// Reads a fact of an upload. It lies where its upload's id says, but for the one that is meant for this very partition.
+fn fact(key: &[u8], value: &[u8], partition: Partition, partitions: u32) -> Result<Fact, Box<Refused>> {
+    let refused = |reason, detail: &str| Box::new(Refused::unread(reason, detail));
+    let fact = Fact::decode(value).map_err(|error| refused(Reason::Undecodable, &error.to_string()))?;
+    if fact.key().as_bytes() != key {
+        return Err(refused(
+            Reason::KeyMismatch,
+            "the record's key is not the upload's id",
+        ));
+    }
+    let elsewhere = matches!(fact.what, What::Copy { .. });
+    if !elsewhere && upload::home(fact.upload, partitions) != partition {
+        return Err(refused(
+            Reason::Invalid,
+            "a fact of an upload of another partition",
+        ));
+    }
+    Ok(fact)
 }
 
 /// Reads an event, or says what the record is instead.

@@ -22,6 +22,8 @@ pub struct Dedup {
     space: Option<Space>,
     runs: Vec<Filter>,
     spilled: u64,
+    /// Entries in memory or on disk that stand before an older one of the same key.
+    replaced: u64,
 }
 
 /// An entry as three words: the fingerprint's low and high half, and content, quarter-hour and flag.
@@ -66,6 +68,7 @@ impl Dedup {
             space: None,
             runs: Vec::new(),
             spilled: 0,
+            replaced: 0,
         }
     }
 
@@ -108,9 +111,22 @@ impl Dedup {
         Ok(())
     }
 
+    /// Remembers something else of a key that is remembered.
+    pub fn replace(&mut self, fresh: Fresh) -> Result<(), SpillError> {
+        let packed = Packed::new(fresh);
+        let same = |known: &Packed| known.fingerprint() == fresh.fingerprint;
+        if let Some(known) = self.memory.find_mut(packed.hash(), same) {
+            *known = packed;
+            return Ok(());
+        }
+        // What is in memory stands before what is on disk, and goes on top of it when it moves there.
+        self.replaced += 1;
+        self.insert(fresh)
+    }
+
     /// Keys remembered.
     pub fn len(&self) -> u64 {
-        self.spilled + self.memory.len() as u64
+        (self.spilled + self.memory.len() as u64).saturating_sub(self.replaced)
     }
 
     /// Whether nothing is remembered.
@@ -245,6 +261,26 @@ mod tests {
         }
         for number in 50_000..60_000 {
             assert_eq!(dedup.get(fresh(number).fingerprint).unwrap(), None);
+        }
+        let reversed = |number| Fresh {
+            reversed: true,
+            ..fresh(number)
+        };
+        for number in (0..50_000).step_by(3) {
+            dedup.replace(reversed(number)).unwrap();
+        }
+        assert_eq!(dedup.len(), 50_000);
+        for number in 0..50_000 {
+            let expected = if number % 3 == 0 {
+                reversed(number)
+            } else {
+                fresh(number)
+            };
+            assert_eq!(
+                dedup.get(expected.fingerprint).unwrap(),
+                Some(expected),
+                "{number}"
+            );
         }
     }
 }

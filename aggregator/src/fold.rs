@@ -4,12 +4,15 @@
 use crate::decide::{Decision, Refused, accepted_ms};
 use crate::dedup::Dedup;
 use crate::spill::SpillError;
+use crate::uploads::{Call, Uploads};
 use hashbrown::HashMap;
 use log::{DeadLetterCopy, Record};
 use rustc_hash::FxBuildHasher;
-use schemas::commit::{Counted, Entries, Exception, Fate, Fresh, Refusal};
+use schemas::commit::{Counted, Entries, Exception, Fate, Fresh, Refusal, Source};
 use schemas::key::Hashing;
+use schemas::upload::Fact;
 use schemas::{Event, Ledger, Offset, Outcome, Partition, Reason};
+use uuid::Uuid;
 
 /// What the fold must know beside what it remembers; the same for every owner, since the generation says it.
 #[derive(Clone, Debug)]
@@ -31,6 +34,8 @@ pub struct Known {
     pub dedup: Dedup,
     /// Every type counted, by tenant.
     pub types: Types,
+    /// Uploads that are held or being copied.
+    pub uploads: Uploads,
 }
 
 /// The event types that each tenant has in one source partition.
@@ -74,6 +79,15 @@ pub struct Misplaced {
     pub append_ms: i64,
 }
 
+/// What a batch calls for once it is on the chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A copy for another partition.
+    Reroute(Misplaced),
+    /// What a fact of an upload calls for.
+    Call(Call),
+}
+
 /// A batch of one source partition while it is being folded.
 #[derive(Debug)]
 pub struct Batch {
@@ -89,12 +103,13 @@ pub struct Batch {
     pub leader_epoch: i32,
     /// The conclusions.
     pub entries: Entries,
-    /// Records for other partitions.
-    pub misplaced: Vec<Misplaced>,
+    /// What it calls for, in the order of its records.
+    pub work: Vec<Work>,
     /// Copies for the topic of dead letters.
     pub dead_letters: Vec<DeadLetterCopy>,
     copied_bytes: usize,
     type_indexes: HashMap<String, u32, FxBuildHasher>,
+    upload_indexes: HashMap<Uuid, Vec<(String, u32)>, FxBuildHasher>,
     scratch: String,
 }
 
@@ -108,10 +123,11 @@ impl Batch {
             max_append_ms,
             leader_epoch: -1,
             entries: Entries::default(),
-            misplaced: Vec::new(),
+            work: Vec::new(),
             dead_letters: Vec::new(),
             copied_bytes: 0,
             type_indexes: HashMap::default(),
+            upload_indexes: HashMap::default(),
             scratch: String::new(),
         }
     }
@@ -140,67 +156,165 @@ impl Batch {
         self.max_append_ms = self.max_append_ms.max(record.append_ms);
         self.to = record.offset.next();
         let outcome = match decision {
-            Decision::Event(event) => match self.remember(record.offset, &event, known, rules)? {
-                Ok(outcome) => outcome,
-                Err(refused) => self.refuse(source, record, &refused),
-            },
+            Decision::Event(event) => self.event(source, record, &event, known, rules)?,
+            Decision::Held(event) => self.hold(record.offset, &event),
+            Decision::Fact(fact) => self.note(record, &fact, known),
             Decision::Misplaced(to) => self.reroute(record, to),
-            Decision::Refused(refused) => self.refuse(source, record, &refused),
+            Decision::Refused(refused) => self.refuse(source, record, &refused, None),
             Decision::NeedsSchema(id) => {
                 let detail = format!("schema id {id} was not fetched");
-                let refused = Refused {
-                    reason: Reason::UnknownSchema,
-                    tenant: String::new(),
-                    user: String::new(),
-                    detail,
-                };
-                self.refuse(source, record, &refused)
+                let refused = Refused::unread(Reason::UnknownSchema, detail);
+                self.refuse(source, record, &refused, None)
             }
         };
         self.ledger.add_outcome(outcome);
         Ok(outcome)
     }
 
-    /// Counts an event unless its key was counted before.
+    /// Concludes an event. Of a held record's copies the first is concluded like any event, and the others are repeats.
+    fn event(
+        &mut self,
+        source: Partition,
+        record: &Record<'_>,
+        event: &Event<'_>,
+        known: &mut Known,
+        rules: &Rules,
+    ) -> Result<Outcome, SpillError> {
+        let offset = record.offset;
+        let original = record
+            .origin
+            .filter(|origin| origin.held && origin.partition == source && event.upload_id.is_some())
+            .map(|origin| origin.offset);
+        let came_in = self.came_in(event, original);
+        if let Some(original) = original {
+            let print = rules.hashing.copy(source, original);
+            if known.dedup.get(print)?.is_some() {
+                let fate = Fate::Repeated;
+                self.entries.add_exception(&Exception {
+                    offset,
+                    fate,
+                    source: came_in,
+                });
+                return Ok(Outcome::Repeated);
+            }
+            known.dedup.insert(Fresh::of_copy(print))?;
+        }
+        match self.remember(offset, event, came_in, known, rules)? {
+            Ok(outcome) => Ok(outcome),
+            Err(refused) => Ok(self.refuse(source, record, &refused, original)),
+        }
+    }
+
+    /// Counts an event unless its key was counted before, or takes one back.
     fn remember(
         &mut self,
         offset: Offset,
         event: &Event<'_>,
+        came_in: Option<Source>,
         known: &mut Known,
         rules: &Rules,
     ) -> Result<Result<Outcome, Refused>, SpillError> {
         let fingerprint = rules.hashing.fingerprint(&event.tenant, &event.idempotency_key);
         let content = rules.hashing.content(event);
-        if let Some(seen) = known.dedup.get(fingerprint)? {
-            if seen.content == content {
+        let (fresh, outcome) = match known.dedup.get(fingerprint)? {
+            Some(seen) if seen.content != content => {
+                let detail = "this idempotency_key was counted before with other content";
+                return Ok(Err(Refused::of(event, Reason::KeyConflict, detail)));
+            }
+            Some(seen) if seen.reversed || !event.reverse => {
                 self.entries.add_exception(&Exception {
                     offset,
                     fate: Fate::Duplicate,
+                    source: came_in,
                 });
                 return Ok(Ok(Outcome::Duplicate));
             }
-            let detail = "this idempotency_key was counted before with other content";
-            return Ok(Err(Refused::of(event, Reason::KeyConflict, detail)));
-        }
+            Some(seen) => (
+                // Taken back where it was counted, wherever a time that the server set would put it now.
+                Fresh {
+                    reversed: true,
+                    ..seen
+                },
+                Outcome::Reversed,
+            ),
+            None if event.reverse => {
+                let detail = "takes back an event whose idempotency_key was never counted";
+                return Ok(Err(Refused::of(event, Reason::ReversalUnmatched, detail)));
+            }
+            None => (
+                Fresh {
+                    fingerprint,
+                    content,
+                    quarter: event.occurred_at.quarter(),
+                    reversed: false,
+                },
+                Outcome::Counted,
+            ),
+        };
         let Some(type_index) = self.type_index(event, known, rules) else {
             let detail = format!("more than {} event types of one tenant", rules.types_limit);
             return Ok(Err(Refused::of(event, Reason::TooManyTypes, detail)));
         };
-        let fresh = Fresh {
-            fingerprint,
-            content,
-            quarter: event.occurred_at.quarter(),
-            reversed: false,
-        };
-        known.dedup.insert(fresh)?;
+        match outcome {
+            Outcome::Reversed => known.dedup.replace(fresh)?,
+            _ => known.dedup.insert(fresh)?,
+        }
         self.entries.add_counted(&Counted {
             offset,
             fresh,
             type_index,
             user: &event.user_id,
             amount: event.amount,
+            source: came_in,
         });
-        Ok(Ok(Outcome::Counted))
+        Ok(Ok(outcome))
+    }
+
+    /// Keeps an event back until its upload is released.
+    fn hold(&mut self, offset: Offset, event: &Event<'_>) -> Outcome {
+        let source = self.came_in(event, None);
+        self.entries.add_exception(&Exception {
+            offset,
+            fate: Fate::Held,
+            source,
+        });
+        Outcome::Held
+    }
+
+    /// Takes in a fact of an upload.
+    fn note(&mut self, record: &Record<'_>, fact: &Fact, known: &mut Known) -> Outcome {
+        let bytes = record.value.filter(|_| fact.is_kept()).unwrap_or_default();
+        let upload_index = self.upload_index(&fact.tenant, fact.upload);
+        self.entries.add_exception(&Exception {
+            offset: record.offset,
+            fate: Fate::Noted(bytes),
+            source: Some(Source {
+                upload_index,
+                copy_of: None,
+            }),
+        });
+        self.work
+            .extend(known.uploads.take(fact, record.offset).map(Work::Call));
+        Outcome::Noted
+    }
+
+    /// The upload that an event came in.
+    fn came_in(&mut self, event: &Event<'_>, copy_of: Option<Offset>) -> Option<Source> {
+        let upload = event.upload_id?;
+        Some(Source {
+            upload_index: self.upload_index(&event.tenant, upload),
+            copy_of,
+        })
+    }
+
+    fn upload_index(&mut self, tenant: &str, upload: Uuid) -> u32 {
+        let known = self.upload_indexes.entry(upload).or_default();
+        if let Some((_, index)) = known.iter().find(|(known, _)| known == tenant) {
+            return *index;
+        }
+        let index = self.entries.add_upload(tenant, upload);
+        known.push((tenant.to_owned(), index));
+        index
     }
 
     /// The index of the event's type in this batch; `None` when the tenant may have no more types.
@@ -229,24 +343,37 @@ impl Batch {
         self.entries.add_exception(&Exception {
             offset: record.offset,
             fate: Fate::Rerouted(to),
+            source: None,
         });
         let misplaced = misplaced(record, to);
         self.copied_bytes += misplaced.key.len() + misplaced.value.len();
-        self.misplaced.push(misplaced);
+        self.work.push(Work::Reroute(misplaced));
         Outcome::Rerouted
     }
 
-    fn refuse(&mut self, source: Partition, record: &Record<'_>, refused: &Refused) -> Outcome {
+    fn refuse(
+        &mut self,
+        source: Partition,
+        record: &Record<'_>,
+        refused: &Refused,
+        copy_of: Option<Offset>,
+    ) -> Outcome {
+        let came_in = refused.upload.map(|(upload, _)| Source {
+            upload_index: self.upload_index(&refused.tenant, upload),
+            copy_of,
+        });
         let refusal = Refusal {
             reason: refused.reason,
             accepted_ms: accepted_ms(record),
             tenant: &refused.tenant,
             user: &refused.user,
             detail: &refused.detail,
+            row: refused.upload.map(|(_, row)| row),
         };
         self.entries.add_exception(&Exception {
             offset: record.offset,
             fate: Fate::DeadLettered(refusal),
+            source: came_in,
         });
         let mut headers = vec![
             ("reason".to_owned(), refused.reason.word().as_bytes().to_vec()),

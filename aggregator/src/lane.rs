@@ -7,7 +7,7 @@ mod metrics;
 mod held;
 mod commit;
 mod readback;
-mod reroute;
+mod outbox;
 
 pub use metrics::Metrics;
 
@@ -63,7 +63,7 @@ pub struct Parts {
     pub chain: Box<dyn ChainReader>,
     /// Reads `events` at chosen places.
     pub reader: Box<dyn LogReader>,
-    /// Writes copies of misplaced records.
+    /// Writes copies of misplaced and of released records.
     pub appender: Arc<dyn Appender>,
     /// Asks the registry for schema ids.
     pub questions: SyncSender<u32>,
@@ -137,7 +137,7 @@ pub struct Tools {
     pub spill: Spill,
     /// What the lanes tell of themselves.
     pub metrics: Metrics,
-    /// Drives the copies of misplaced records.
+    /// Drives what is written to `events`.
     pub runtime: tokio::runtime::Handle,
     /// Asks the lanes to stop.
     pub stop: CancellationToken,
@@ -195,7 +195,7 @@ impl Lane {
         self.read_back(if self.is_full() { BUSY } else { Duration::ZERO })?;
         self.start_restored()?;
         self.learn_schemas()?;
-        self.send_reroutes();
+        self.send_due()?;
         if self.is_due() {
             self.commit()?;
         }

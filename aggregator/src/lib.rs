@@ -1,12 +1,13 @@
 //! The aggregator: turns `events` into one chain of commit records, and the chain into the rows of the views.
 //!
-//! Read in this order: what one record means ([`decide`], [`fold`]), what is remembered ([`dedup`]), what counts
+//! Read in this order: what one record means ([`decide`], [`fold`]), what is remembered ([`dedup`], [`uploads`]), what counts
 //! ([`chain`], [`source`]), who does it ([`lane`]), and how the views follow ([`rows`], [`projector`]). The first five neither wait,
 //! nor log, nor read a clock; nothing here knows which log or store it runs on.
 
 pub mod decide;
 pub mod spill;
 pub mod dedup;
+pub mod uploads;
 pub mod fold;
 pub mod chain;
 mod follow;

@@ -1,20 +1,24 @@
 //! The rows of one source partition as the chain adds them up, and which of them a store does not have yet.
 //!
-//! Rows of users are kept as bytes, since there are as many as users and days; those that have not changed for a
+//! Rows of users and ledgers of uploads are kept as bytes, since there are many; those that have not changed for a
 //! while move to the local folder. The value of (row, version) follows from the chain alone, so any process may write it, any number of times.
 
 use crate::spill::{Space, Spill, SpillError};
 use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
-use schemas::commit::{CommitRecord, Fate};
+use schemas::commit::{CommitRecord, Fate, Source};
 use schemas::partial::{DayPartial, UserPartial};
-use schemas::row::{DeadLetter, Row, RowKey, View};
+use schemas::row::{DeadLetter, Row, RowKey, View, decode_upload_ledger, encode_upload_ledger};
 use schemas::wire::Malformed;
-use schemas::{Day, Offset, Partition, Timestamp};
+use schemas::{Day, Ledger, Offset, Outcome, Partition, Timestamp, upload};
 use std::collections::BTreeMap;
+use uuid::Uuid;
 
 /// Memory that one user row takes beside its key and value: the slot, and what two allocations cost.
 const ROW_BYTES: usize = 96;
+
+/// What part of users' memory the ledgers of uploads may take beside it.
+const UPLOADS_SHARE: usize = 16;
 
 /// Why rows could not be added up.
 #[derive(Debug, thiserror::Error)]
@@ -32,10 +36,13 @@ pub enum RowsError {
 pub struct Rows {
     partition: Partition,
     days: HashMap<(String, Day, String), DayRow, FxBuildHasher>,
-    users: Users,
+    users: Spilling,
+    uploads: Spilling,
     dirty_days: HashSet<(String, Day, String), FxBuildHasher>,
     dirty_users: HashSet<UserKey, FxBuildHasher>,
     dirty_letters: Vec<Row>,
+    dirty_uploads: HashSet<UserKey, FxBuildHasher>,
+    dirty_facts: Vec<Row>,
     /// First and last UTC day with a counted event.
     pub span: Option<(Day, Day)>,
 }
@@ -58,17 +65,13 @@ impl Rows {
         Self {
             partition,
             days: HashMap::default(),
-            users: Users {
-                young: HashMap::default(),
-                old: HashMap::default(),
-                bytes: 0,
-                budget: memory_bytes,
-                spill,
-                space: None,
-            },
+            users: Spilling::new(memory_bytes, spill.clone()),
+            uploads: Spilling::new(memory_bytes / UPLOADS_SHARE, spill),
             dirty_days: HashSet::default(),
             dirty_users: HashSet::default(),
             dirty_letters: Vec::new(),
+            dirty_uploads: HashSet::default(),
+            dirty_facts: Vec::new(),
             span: None,
         }
     }
@@ -82,27 +85,35 @@ impl Rows {
     ) -> Result<(), RowsError> {
         let to = record.head.to;
         let missing = |view| projected.get(&view).is_none_or(|next| *next < to);
-        let (days, users, letters) = (
+        let (days, users, letters, uploads) = (
             missing(View::Days),
             missing(View::Users),
             missing(View::DeadLetters),
+            missing(View::Uploads),
         );
         self.add_days(record, days);
         self.add_users(record, users)?;
         if letters {
             self.add_letters(record);
         }
+        self.add_uploads(record, uploads)?;
+        if uploads {
+            self.add_facts(record);
+        }
         Ok(())
     }
 
     fn add_days(&mut self, record: &CommitRecord, dirty: bool) {
         let mut changes: HashMap<(u32, Day), DayPartial, FxBuildHasher> = HashMap::default();
+        let mut reversals = Vec::new();
         for counted in record.counted() {
             let quarter = counted.fresh.quarter;
-            changes
-                .entry((counted.type_index, quarter.day()))
-                .or_default()
-                .add(quarter.of_day(), counted.amount);
+            let place = (counted.type_index, quarter.day());
+            let change = changes.entry(place).or_default();
+            match counted.fresh.reversed {
+                true => reversals.push((place, quarter.of_day(), counted.amount)),
+                false => change.add(quarter.of_day(), counted.amount),
+            }
         }
         for ((type_index, day), change) in changes {
             // The record was checked when it was decoded: its indexes lie in its table.
@@ -121,6 +132,15 @@ impl Rows {
             row.version = record.head.to;
             row.partial.merge(&change);
         }
+        // Behind what was added, so that an event of this very record can be taken back.
+        for ((type_index, day), of_day, amount) in reversals {
+            let Some((tenant, event_type)) = record.types.get(type_index as usize) else {
+                continue;
+            };
+            if let Some(row) = self.days.get_mut(&(tenant.clone(), day, event_type.clone())) {
+                row.partial.take_back(of_day, amount);
+            }
+        }
     }
 
     fn add_users(&mut self, record: &CommitRecord, dirty: bool) -> Result<(), RowsError> {
@@ -135,7 +155,10 @@ impl Rows {
                 Some((_, bytes)) => UserPartial::decode(&bytes)?,
                 None => UserPartial::default(),
             };
-            partial.add(event_type, quarter.of_day(), counted.amount);
+            match counted.fresh.reversed {
+                true => partial.take_back(event_type, quarter.of_day(), counted.amount),
+                false => partial.add(event_type, quarter.of_day(), counted.amount),
+            }
             self.users.put(&key, (record.head.to, partial.encode().into()));
             if dirty && !self.dirty_users.contains(key.as_slice()) {
                 self.dirty_users.insert(key.as_slice().into());
@@ -154,6 +177,10 @@ impl Rows {
                 reason: refusal.reason,
                 user: refusal.user.to_owned(),
                 detail: refusal.detail.to_owned(),
+                upload: exception.source.and_then(|source| {
+                    let (_, upload) = record.uploads.get(source.upload_index as usize)?;
+                    Some((*upload, refusal.row.unwrap_or(0)))
+                }),
             };
             let key = RowKey::DeadLetter {
                 tenant: refusal.tenant.to_owned(),
@@ -170,15 +197,85 @@ impl Rows {
         }
     }
 
+    /// Adds up the outcomes of each upload's records.
+    fn add_uploads(&mut self, record: &CommitRecord, dirty: bool) -> Result<(), RowsError> {
+        let mut changes: HashMap<u32, Ledger, FxBuildHasher> = HashMap::default();
+        let mut add = |source: Option<Source>, outcome: Outcome| {
+            // A fact is no record of the upload's own.
+            let Some(source) = source.filter(|_| outcome != Outcome::Noted) else {
+                return;
+            };
+            let ledger = changes.entry(source.upload_index).or_default();
+            ledger.records += 1;
+            ledger.copies += u64::from(source.copy_of.is_some() || outcome == Outcome::Repeated);
+            ledger.add_outcome(outcome);
+        };
+        for counted in record.counted() {
+            let reversed = counted.fresh.reversed;
+            add(
+                counted.source,
+                if reversed {
+                    Outcome::Reversed
+                } else {
+                    Outcome::Counted
+                },
+            );
+        }
+        for exception in record.exceptions() {
+            add(exception.source, exception.fate.outcome());
+        }
+        for (index, change) in changes {
+            let Some((tenant, upload)) = record.uploads.get(index as usize) else {
+                continue;
+            };
+            let key = upload_key(tenant, *upload);
+            let mut ledger = match self.uploads.take(&key)? {
+                Some((_, bytes)) => decode_upload_ledger(&bytes)?,
+                None => Ledger::default(),
+            };
+            ledger.merge(&change);
+            self.uploads
+                .put(&key, (record.head.to, encode_upload_ledger(&ledger).into()));
+            if dirty {
+                self.dirty_uploads.insert(key.into());
+            }
+        }
+        self.uploads.keep_budget()
+    }
+
+    fn add_facts(&mut self, record: &CommitRecord) {
+        for exception in record.exceptions() {
+            let (Fate::Noted(bytes), Some(source)) = (exception.fate, exception.source) else {
+                continue;
+            };
+            let Some((tenant, upload)) = record.uploads.get(source.upload_index as usize) else {
+                continue;
+            };
+            self.dirty_facts.push(Row {
+                key: RowKey::Upload {
+                    tenant: tenant.clone(),
+                    day: upload::day(*upload),
+                    upload: *upload,
+                    fact: Some(exception.offset),
+                },
+                partition: self.partition,
+                version: record.head.to,
+                value: bytes.to_vec(),
+            });
+        }
+    }
+
     /// Rows that the store does not have yet.
     pub fn dirty(&self) -> usize {
-        self.dirty_days.len() + self.dirty_users.len() + self.dirty_letters.len()
+        let uploads = self.dirty_uploads.len() + self.dirty_facts.len();
+        self.dirty_days.len() + self.dirty_users.len() + self.dirty_letters.len() + uploads
     }
 
     /// Takes all dirty rows with their present values. The caller writes them, all, before it writes progress.
     pub fn take_dirty(&mut self) -> Result<Vec<Row>, RowsError> {
         let mut rows = std::mem::take(&mut self.dirty_letters);
-        rows.reserve(self.dirty_days.len() + self.dirty_users.len());
+        rows.append(&mut self.dirty_facts);
+        rows.reserve(self.dirty_days.len() + self.dirty_users.len() + self.dirty_uploads.len());
         for key in self.dirty_days.drain() {
             let Some(row) = self.days.get(&key) else { continue };
             let (tenant, day, event_type) = key;
@@ -195,20 +292,23 @@ impl Rows {
             });
         }
         for key in std::mem::take(&mut self.dirty_users) {
-            let Some((version, value)) = self.users.get(&key)? else {
-                continue;
-            };
-            let Some(row_key) = read_user_key(&key) else {
-                continue;
-            };
-            rows.push(Row {
-                key: row_key,
-                partition: self.partition,
-                version,
-                value: value.into(),
-            });
+            let row = self.users.get(&key)?.zip(read_user_key(&key));
+            rows.extend(row.map(|row| self.spilling_row(row)));
+        }
+        for key in std::mem::take(&mut self.dirty_uploads) {
+            let row = self.uploads.get(&key)?.zip(read_upload_key(&key));
+            rows.extend(row.map(|row| self.spilling_row(row)));
         }
         Ok(rows)
+    }
+
+    fn spilling_row(&self, ((version, value), key): (UserRow, RowKey)) -> Row {
+        Row {
+            key,
+            partition: self.partition,
+            version,
+            value: value.into(),
+        }
     }
 
     /// Bytes of memory that users' rows take.
@@ -239,10 +339,25 @@ fn read_user_key(key: &[u8]) -> Option<RowKey> {
     })
 }
 
-/// Users' rows in two generations: what is used is young; when the budget is full, the old ones move to the local folder
+fn upload_key(tenant: &str, upload: Uuid) -> Vec<u8> {
+    [tenant.as_bytes(), upload.as_bytes()].concat()
+}
+
+fn read_upload_key(key: &[u8]) -> Option<RowKey> {
+    let (tenant, upload) = key.split_last_chunk::<16>()?;
+    let upload = Uuid::from_bytes(*upload);
+    Some(RowKey::Upload {
+        tenant: std::str::from_utf8(tenant).ok()?.to_owned(),
+        day: upload::day(upload),
+        upload,
+        fact: None,
+    })
+}
+
+/// Rows in two generations: what is used is young; when the budget is full, the old ones move to the local folder
 /// and the young ones become old.
 #[derive(Debug)]
-struct Users {
+struct Spilling {
     young: HashMap<UserKey, UserRow, FxBuildHasher>,
     old: HashMap<UserKey, UserRow, FxBuildHasher>,
     bytes: usize,
@@ -251,7 +366,18 @@ struct Users {
     space: Option<Space>,
 }
 
-impl Users {
+impl Spilling {
+    fn new(budget: usize, spill: Spill) -> Self {
+        Self {
+            young: HashMap::default(),
+            old: HashMap::default(),
+            bytes: 0,
+            budget,
+            spill,
+            space: None,
+        }
+    }
+
     /// Takes a row out; it is to be put back.
     fn take(&mut self, key: &[u8]) -> Result<Option<UserRow>, RowsError> {
         let taken = self.young.remove(key).or_else(|| self.old.remove(key));

@@ -30,7 +30,7 @@ pub trait Handles: Send + Sync + 'static {
     fn chain(&self) -> Result<Box<dyn ChainReader>, LogError>;
     /// A reader of `events`.
     fn reader(&self) -> Result<Box<dyn LogReader>, LogError>;
-    /// Writes copies of misplaced records.
+    /// Writes copies of misplaced and of released records.
     fn appender(&self) -> Result<Arc<dyn Appender>, LogError>;
     /// Asks the registry; `None` where there is no registry, as in the embedded mode.
     fn registry(&self) -> Option<Box<dyn Registry>>;

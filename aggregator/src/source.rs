@@ -8,11 +8,14 @@
 use crate::chain::{Chain, Step};
 use crate::decide::Decision;
 use crate::dedup::Dedup;
-use crate::fold::{Batch, Known, Misplaced, Rules, Types};
+use crate::fold::{Batch, Known, Rules, Types, Work};
 use crate::spill::{Spill, SpillError};
+use crate::uploads::{Call, Uploads};
 use log::{DeadLetterCopy, LogError, PartCommit, Record};
-use schemas::commit::{BatchId, CommitRecord, Fate, Head, cut};
+use schemas::commit::{BatchId, CommitRecord, Fate, Fresh, Head, cut};
 use schemas::generation::FOLD_VERSION;
+use schemas::upload::Fact;
+use schemas::wire::Malformed;
 use schemas::{Ledger, Offset, Outcome, Partition};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -32,9 +35,11 @@ pub struct Source {
     in_flight: VecDeque<InFlight>,
     outbox: VecDeque<Confirmed>,
     rerouted_through: Offset,
-    /// Copies were written that no commit record says yet.
+    /// Held records before this are copied, of the release that is being worked on.
+    released_through: Offset,
+    /// Something was written that no commit record says yet.
     copied: bool,
-    unsent: Vec<(Offset, Partition)>,
+    unsent: Vec<(Offset, Unsent)>,
 }
 
 /// A batch that was sent and not read back.
@@ -42,16 +47,23 @@ pub struct Source {
 struct InFlight {
     id: BatchId,
     to: Offset,
-    misplaced: Vec<Misplaced>,
+    work: Vec<Work>,
 }
 
-/// A batch that was read back, and whose misplaced records are still to be copied.
+/// A batch that was read back, and what it calls for and is not done.
 #[derive(Debug)]
-pub struct Confirmed {
-    /// Next offset behind the batch.
-    pub to: Offset,
-    /// Records for other partitions.
-    pub misplaced: Vec<Misplaced>,
+struct Confirmed {
+    to: Offset,
+    work: VecDeque<Work>,
+}
+
+/// What a former owner's record called for, as far as the chain says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unsent {
+    /// A copy for this partition; its bytes are to be read again.
+    Reroute(Partition),
+    /// What a fact of an upload calls for.
+    Call(Call),
 }
 
 /// What a record of the changelog means to this owner.
@@ -88,12 +100,14 @@ impl Source {
             known: Known {
                 dedup: Dedup::new(dedup_memory_bytes, spill),
                 types: Types::default(),
+                uploads: Uploads::default(),
             },
             tail: chain.last,
             batch: Batch::new(chain.next, chain.ledger, chain.max_append_ms),
             in_flight: VecDeque::new(),
             outbox: VecDeque::new(),
             rerouted_through: chain.rerouted_through,
+            released_through: Offset(0),
             copied: false,
             unsent: Vec::new(),
             chain,
@@ -128,35 +142,58 @@ impl Source {
         Ok(ReadBack::Followed)
     }
 
-    /// Moves the oldest batch in flight to the outbox.
+    /// Moves the oldest batch in flight to the outbox: what it calls for is due now.
     fn confirm(&mut self) {
         if let Some(done) = self.in_flight.pop_front() {
             self.outbox.push_back(Confirmed {
                 to: done.to,
-                misplaced: done.misplaced,
+                work: done.work.into(),
             });
             self.skip_empty();
         }
     }
 
     /// Applies a record that this owner did not fold.
-    fn follow(&mut self, id: BatchId, record: &CommitRecord) -> Result<(), SpillError> {
+    fn follow(&mut self, id: BatchId, record: &CommitRecord) -> Result<(), Fault> {
         for (tenant, event_type) in &record.types {
             self.known.types.add(tenant, event_type);
         }
         for counted in record.counted() {
-            self.known.dedup.insert(counted.fresh)?;
-        }
-        self.rerouted_through = record.head.rerouted_through;
-        self.unsent.retain(|(offset, _)| *offset >= self.rerouted_through);
-        for exception in record.exceptions() {
-            if let Fate::Rerouted(to) = exception.fate {
-                self.unsent.push((exception.offset, to));
+            self.remember_copy(counted.source)?;
+            match counted.fresh.reversed {
+                true => self.known.dedup.replace(counted.fresh)?,
+                false => self.known.dedup.insert(counted.fresh)?,
             }
         }
+        self.rerouted_through = record.head.rerouted_through;
+        self.released_through = record.head.released_through;
+        for exception in record.exceptions() {
+            match exception.fate {
+                Fate::Rerouted(to) => self.unsent.push((exception.offset, Unsent::Reroute(to))),
+                Fate::Noted(bytes) if !bytes.is_empty() => {
+                    let fact = Fact::decode(bytes)
+                        .map_err(|error| wrong(self.partition, exception.offset, &error))?;
+                    let call = self.known.uploads.take(&fact, exception.offset);
+                    self.unsent
+                        .extend(call.map(|call| (exception.offset, Unsent::Call(call))));
+                }
+                Fate::Repeated => {}
+                _ => self.remember_copy(exception.source)?,
+            }
+        }
+        self.unsent.retain(|(offset, _)| *offset >= self.rerouted_through);
         self.tail = id;
         self.batch = Batch::new(self.chain.next, self.chain.ledger, self.chain.max_append_ms);
         Ok(())
+    }
+
+    /// Remembers which held record something was a copy of.
+    fn remember_copy(&mut self, source: Option<schemas::commit::Source>) -> Result<(), SpillError> {
+        let Some(original) = source.and_then(|source| source.copy_of) else {
+            return Ok(());
+        };
+        let print = self.rules.hashing.copy(self.partition, original);
+        self.known.dedup.insert(Fresh::of_copy(print))
     }
 
     /// Folds one record unless it was concluded before. `None`: it was.
@@ -208,6 +245,7 @@ impl Source {
             lane: lane.to_owned(),
             max_append_ms: batch.max_append_ms,
             rerouted_through: self.rerouted_through,
+            released_through: self.released_through,
             ledger: batch.ledger,
         };
         let parts = cut(id, self.tail, &batch.entries.encode(&head));
@@ -215,7 +253,7 @@ impl Source {
         self.in_flight.push_back(InFlight {
             id,
             to: batch.to,
-            misplaced: batch.misplaced,
+            work: batch.work,
         });
         Some((
             PartCommit {
@@ -250,43 +288,63 @@ impl Source {
         (self.batch.to.0 - self.batch.from.0, self.batch.bytes())
     }
 
-    /// The oldest batch whose misplaced records are still to be copied.
-    pub fn to_reroute(&self) -> Option<&Confirmed> {
-        self.outbox.front()
+    /// What is due, in order: all of the oldest batch that is read back.
+    pub fn due(&self) -> impl Iterator<Item = &Work> {
+        self.outbox.front().into_iter().flat_map(|batch| &batch.work)
     }
 
-    /// Says that the oldest batch's misplaced records are durable where they belong.
-    pub fn rerouted(&mut self) {
-        if let Some(done) = self.outbox.pop_front() {
-            self.rerouted_through = self.rerouted_through.max(done.to);
+    /// Says that the first `count` of what is due are done: what they wrote is durable.
+    pub fn done(&mut self, count: usize) {
+        let Some(batch) = self.outbox.front_mut() else {
+            return;
+        };
+        let mut done = batch.work.drain(..count.min(batch.work.len()));
+        let released = done.any(|work| matches!(work, Work::Call(Call::Release(_))));
+        drop(done);
+        if released {
+            self.released_through = Offset(0);
+        }
+        self.copied = true;
+        self.skip_empty();
+    }
+
+    /// Says that held records before this are copied, of the release that is the first of what is due.
+    pub fn released(&mut self, through: Offset) {
+        if let Some(Work::Call(Call::Release(release))) =
+            self.outbox.front_mut().and_then(|batch| batch.work.front_mut())
+        {
+            release.from = through;
+            self.released_through = through;
             self.copied = true;
-            self.skip_empty();
         }
     }
 
     fn skip_empty(&mut self) {
-        while self
-            .outbox
-            .front()
-            .is_some_and(|batch| batch.misplaced.is_empty())
-        {
+        while self.outbox.front().is_some_and(|batch| batch.work.is_empty()) {
             if let Some(done) = self.outbox.pop_front() {
                 self.rerouted_through = self.rerouted_through.max(done.to);
             }
         }
     }
 
-    /// The offsets of records that a former owner rerouted and whose copies are not known to be durable. Give them back with
-    /// [`Self::resend`].
-    pub fn take_unsent(&mut self) -> Vec<(Offset, Partition)> {
-        std::mem::take(&mut self.unsent)
+    /// What a former owner's records called for and is not known to be done. Give it back with [`Self::resend`].
+    pub fn take_unsent(&mut self) -> Vec<(Offset, Unsent)> {
+        let mut unsent = std::mem::take(&mut self.unsent);
+        let first = unsent.iter_mut().find_map(|(_, unsent)| match unsent {
+            Unsent::Call(Call::Release(release)) => Some(release),
+            _ => None,
+        });
+        if let Some(release) = first {
+            release.from = release.from.max(self.released_through);
+        }
+        unsent
     }
 
-    /// Puts records that a former owner rerouted in the outbox.
-    pub fn resend(&mut self, misplaced: Vec<Misplaced>) {
+    /// Puts what a former owner left undone in the outbox.
+    pub fn resend(&mut self, work: Vec<Work>) {
         self.outbox.push_back(Confirmed {
             to: self.chain.next,
-            misplaced,
+            work: work.into(),
         });
         self.skip_empty();
     }
@@ -304,6 +362,10 @@ impl Source {
     fn is_in_flight(&self, id: BatchId) -> bool {
         self.in_flight.iter().any(|batch| batch.id == id)
     }
+}
+
+fn wrong(partition: Partition, offset: Offset, error: &Malformed) -> LogError {
+    LogError::Wrong(format!("the commit record of {partition}/{offset}: {error}"))
 }
 
 /// A new batch's id.

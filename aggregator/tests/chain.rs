@@ -1,9 +1,10 @@
 //! Any cut of the log into batches, any interleaving of owners, any torn, lost or late transaction: the same rows.
 
-use crate::sim::{Draw, Expected, Owner, PARTITION, draw, expected, records, rules, spill};
+use crate::sim::{Draw, Expected, Owner, PARTITION, Way, draw, expected, records, rules, spill};
 use aggregator::chain::{Chain, Step};
 use proptest::prelude::*;
-use schemas::Offset;
+use schemas::commit::{CommitRecord, Source};
+use schemas::{Offset, Outcome};
 
 /// What happens next in the simulation.
 #[derive(Clone, Debug)]
@@ -132,13 +133,31 @@ fn conclusions(changelog: &[Option<Vec<u8>>]) -> Expected {
                 event_type.clone(),
                 counted.fresh.quarter.0,
             );
-            let cell = concluded.cells.entry(key).or_default();
-            cell.0 += 1;
-            cell.1 += counted.amount.map_or(0, |amount| i128::from(amount.millionths()));
+            let amount = counted.amount.map_or(0, |amount| i128::from(amount.millionths()));
+            concluded.change(key, counted.fresh.reversed, amount);
+            let outcome = match counted.fresh.reversed {
+                true => Outcome::Reversed,
+                false => Outcome::Counted,
+            };
+            add_upload(&mut concluded, &record, counted.source, outcome);
+        }
+        for exception in record.exceptions() {
+            add_upload(
+                &mut concluded,
+                &record,
+                exception.source,
+                exception.fate.outcome(),
+            );
         }
     }
     concluded.ledger = chain.ledger;
     concluded
+}
+
+fn add_upload(concluded: &mut Expected, record: &CommitRecord, source: Option<Source>, outcome: Outcome) {
+    let Some(source) = source else { return };
+    let (_, upload) = record.uploads[source.upload_index as usize];
+    concluded.upload(upload, outcome, source.copy_of.is_some());
 }
 
 proptest! {
@@ -162,6 +181,10 @@ fn some_draws(count: u8) -> Vec<Draw> {
         hour: key,
         amount: Some(1),
         invalid: false,
+        reverse: false,
+        assigned: false,
+        upload: None,
+        way: Way::Plain,
     };
     (0..count).map(draw).collect()
 }

@@ -11,6 +11,7 @@
 mod sim;
 mod chain;
 mod rows;
+mod uploads;
 mod truth;
 mod store;
 mod rig;

@@ -78,6 +78,10 @@ fn long_chain() -> Vec<Option<Vec<u8>>> {
         hour: 0,
         amount: Some(1),
         invalid: false,
+        reverse: false,
+        assigned: false,
+        upload: None,
+        way: crate::sim::Way::Plain,
     };
     let draws: Vec<Draw> = (0..120).map(draw).collect();
     let fold = Act::Fold { owner: 0, count: 10 };

@@ -7,7 +7,7 @@ use aggregator::spill::Spill;
 use proptest::prelude::*;
 use schemas::Offset;
 use schemas::partial::{DayPartial, UserPartial};
-use schemas::row::{Row, RowKey, View};
+use schemas::row::{Row, RowKey, View, decode_upload_ledger};
 use std::collections::BTreeMap;
 
 /// Applies a changelog; `flushes` says after which records the dirty rows are taken, as a store would get them.
@@ -82,6 +82,7 @@ fn check(rows: &BTreeMap<RowKey, Row>, expected: &crate::sim::Expected) {
     let mut days = BTreeMap::new();
     let mut users = BTreeMap::new();
     let mut letters = 0;
+    let mut uploads = BTreeMap::new();
     for (key, row) in rows {
         match key {
             RowKey::Day { day, event_type, .. } => {
@@ -101,8 +102,12 @@ fn check(rows: &BTreeMap<RowKey, Row>, expected: &crate::sim::Expected) {
                 }
             }
             RowKey::DeadLetter { .. } => letters += 1,
+            RowKey::Upload { upload, .. } => {
+                uploads.insert(*upload, decode_upload_ledger(&row.value).unwrap());
+            }
         }
     }
+    assert_eq!(uploads, expected.uploads);
     assert_eq!(users, expected.cells);
     let mut by_day: BTreeMap<(String, u32), (u64, i128)> = BTreeMap::new();
     for ((_, event_type, quarter), (count, sum)) in &expected.cells {
@@ -110,6 +115,7 @@ fn check(rows: &BTreeMap<RowKey, Row>, expected: &crate::sim::Expected) {
         cell.0 += count;
         cell.1 += sum;
     }
+    by_day.retain(|_, cell| *cell != (0, 0));
     assert_eq!(days, by_day);
     assert_eq!(letters, expected.ledger.dead_lettered_total());
 }

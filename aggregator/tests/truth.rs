@@ -2,10 +2,10 @@
 
 use crate::sim::PARTITION;
 use aggregator::chain::{Chain, Step};
-use schemas::commit::{CommitRecord, Fate};
+use schemas::commit::{CommitRecord, Fate, Source};
 use schemas::partial::{DayPartial, UserPartial};
-use schemas::row::{DeadLetter, RowKey};
-use schemas::{Day, Ledger, Offset, Timestamp};
+use schemas::row::{DeadLetter, RowKey, decode_upload_ledger};
+use schemas::{Day, Ledger, Offset, Reason, Timestamp};
 use std::collections::BTreeMap;
 
 /// What a row says: (type, quarter-hour) -> count and sum. A row of days names no type; a dead letter has its reason for one.
@@ -52,15 +52,26 @@ impl Truth {
                 day,
                 event_type: event_type.clone(),
             };
-            self.count(by_day, to, (String::new(), quarter.0), amount);
-            self.count(
-                RowKey::User { tenant, user, day },
-                to,
-                (event_type, quarter.0),
-                amount,
-            );
+            let change = (counted.fresh.reversed, amount);
+            self.count(by_day, to, (String::new(), quarter.0), change);
+            let by_user = RowKey::User { tenant, user, day };
+            self.count(by_user, to, (event_type, quarter.0), change);
+            let word = if counted.fresh.reversed {
+                "reversed"
+            } else {
+                "counted"
+            };
+            self.upload(record, to, counted.source, word);
         }
         for exception in record.exceptions() {
+            let word = match exception.fate {
+                Fate::DeadLettered(refusal) => refusal.reason.word(),
+                Fate::Duplicate => "duplicate",
+                Fate::Held => "held",
+                Fate::Repeated => "repeated",
+                Fate::Rerouted(_) | Fate::Noted(_) => continue,
+            };
+            self.upload(record, to, exception.source, word);
             let Fate::DeadLettered(refusal) = exception.fate else {
                 continue;
             };
@@ -70,15 +81,33 @@ impl Truth {
                 accepted_ms: refusal.accepted_ms,
                 offset: exception.offset,
             };
-            self.count(key, to, (refusal.reason.word().to_owned(), 0), 0);
+            self.count(key, to, (refusal.reason.word().to_owned(), 0), (false, 0));
         }
     }
 
-    fn count(&mut self, key: RowKey, to: u64, cell: (String, u32), amount: i128) {
+    fn upload(&mut self, record: &CommitRecord, to: u64, source: Option<Source>, word: &str) {
+        let Some(source) = source else { return };
+        let (tenant, upload) = record.uploads[source.upload_index as usize].clone();
+        let key = RowKey::Upload {
+            tenant,
+            day: schemas::upload::day(upload),
+            upload,
+            fact: None,
+        };
+        self.count(key, to, (word.to_owned(), 0), (false, 0));
+    }
+
+    fn count(&mut self, key: RowKey, to: u64, cell: (String, u32), (reversed, amount): (bool, i128)) {
         let versions = self.rows.entry(key).or_default();
         let mut cells = versions.values().next_back().cloned().unwrap_or_default();
-        let sums = cells.entry(cell).or_default();
-        *sums = (sums.0 + 1, sums.1 + amount);
+        let sums = cells.remove(&cell).unwrap_or_default();
+        let changed = match reversed {
+            false => (sums.0 + 1, sums.1 + amount),
+            true => (sums.0 - 1, sums.1 - amount),
+        };
+        if changed != (0, 0) {
+            cells.insert(cell, changed);
+        }
         versions.insert(to, cells);
     }
 
@@ -115,6 +144,22 @@ pub fn cells(key: &RowKey, value: &[u8]) -> Cells {
         RowKey::DeadLetter { .. } => {
             let letter = DeadLetter::decode(value).unwrap();
             Cells::from([((letter.reason.word().to_owned(), 0), (1, 0))])
+        }
+        RowKey::Upload { .. } => {
+            let ledger = decode_upload_ledger(value).unwrap();
+            assert!(ledger.balanced());
+            let mut counts = vec![
+                ("counted", ledger.counted),
+                ("duplicate", ledger.duplicate),
+                ("reversed", ledger.reversed),
+                ("held", ledger.held),
+                ("repeated", ledger.repeated),
+            ];
+            counts.extend(Reason::ALL.map(|reason| (reason.word(), ledger.dead_lettered_for(reason))));
+            let counts = counts.into_iter().filter(|(_, count)| *count > 0);
+            counts
+                .map(|(word, count)| ((word.to_owned(), 0), (count, 0)))
+                .collect()
         }
     }
 }

@@ -6,12 +6,13 @@ use crate::look::{CouldNotLook, Step};
 use crate::partition::Source;
 use crate::report::{Difference, Differences, RowFault, events};
 use crate::rows::{Item, Tally};
+use crate::uploads::Id;
 use futures::StreamExt;
 use rustc_hash::FxHashSet;
 use schemas::partial::{Cells, DayPartial, UserPartial};
-use schemas::row::{DeadLetter, Row, RowKey, View};
+use schemas::row::{DeadLetter, Row, RowKey, View, decode_upload_ledger, encode_upload_ledger};
 use schemas::time::QUARTERS_A_DAY;
-use schemas::{Day, Offset, Partition, Timestamp};
+use schemas::{Day, Offset, Partition, Timestamp, upload};
 use std::collections::BTreeMap;
 use tokio::runtime::Handle;
 use views::{Stamped, Store};
@@ -38,10 +39,11 @@ pub(crate) fn compare(
         shared,
         days: FxHashSet::default(),
         letters: FxHashSet::default(),
+        uploads: FxHashSet::default(),
         differences,
     };
     let mut counts = BTreeMap::new();
-    for view in [View::Days, View::Users, View::DeadLetters] {
+    for view in [View::Days, View::Users, View::DeadLetters, View::Uploads] {
         let rows = runtime.block_on(scan(views, view, &mut check, tell))?;
         counts.insert(view, rows);
     }
@@ -75,6 +77,8 @@ struct Check<'c, 'w> {
     users: Vec<Vec<u64>>,
     days: FxHashSet<(Partition, u32, Day)>,
     letters: FxHashSet<(Partition, Offset)>,
+    /// Ledgers, and facts by their offset.
+    uploads: FxHashSet<(Partition, Id, Option<Offset>)>,
     differences: &'c mut Differences,
 }
 
@@ -100,6 +104,12 @@ impl Check<'_, '_> {
                 accepted_ms,
                 offset,
             } => self.letter(row, tenant, *day, *accepted_ms, *offset),
+            RowKey::Upload {
+                tenant,
+                day,
+                upload,
+                fact,
+            } => self.upload(row, &(tenant.clone(), *upload), *day, *fact),
         };
         let Some(Expected { version, value }) = expected else {
             return self.fault(row, RowFault::Surplus);
@@ -191,8 +201,9 @@ impl Check<'_, '_> {
         for item in items {
             let (_, event_type) = self.shared.types.get(item.event_type);
             let cell = cells.entry((event_type, item.of_day())).or_default();
-            cell.add(1, i128::from(item.amount));
+            cell.add_event(item.is_reversed(), item.amount);
         }
+        cells.retain(|_, cell| !cell.is_nothing());
         cells
     }
 
@@ -212,7 +223,8 @@ impl Check<'_, '_> {
         let value = match DeadLetter::decode(&row.value) {
             Ok(found) => {
                 let detail = letter.detail.as_deref();
-                let same = (found.reason, &*found.user) == (letter.reason, &*letter.user)
+                let same = (found.reason, &*found.user, found.upload)
+                    == (letter.reason, &*letter.user, letter.upload)
                     && detail.is_none_or(|detail| detail == found.detail);
                 (!same).then(|| RowFault::Value {
                     expected: format!(
@@ -237,6 +249,37 @@ impl Check<'_, '_> {
             .then_some(Expected { version, value })
     }
 
+    fn upload(&mut self, row: &Row, id: &Id, day: Day, fact: Option<Offset>) -> Option<Expected> {
+        if day != upload::day(id.1) {
+            return None;
+        }
+        let uploads = &self.source(row.partition)?.fold.rows.uploads;
+        let (version, value) = match fact {
+            None => {
+                let (version, ledger) = uploads.ledgers.get(id)?;
+                (*version, encode_upload_ledger(ledger))
+            }
+            Some(offset) => {
+                let (of, version, value) = uploads.facts.get(&offset)?;
+                (of == id).then_some((*version, value.clone()))?
+            }
+        };
+        let text = |bytes: &[u8]| match fact {
+            None => format!("{:?}", decode_upload_ledger(bytes)),
+            Some(_) => String::from_utf8_lossy(bytes).into_owned(),
+        };
+        let fault = (value != row.value).then(|| RowFault::Value {
+            expected: text(&value),
+            found: text(&row.value),
+        });
+        self.uploads
+            .insert((row.partition, id.clone(), fact))
+            .then_some(Expected {
+                version,
+                value: fault,
+            })
+    }
+
     /// Rows that must be and were not seen.
     fn missing(self) {
         let Check {
@@ -245,6 +288,7 @@ impl Check<'_, '_> {
             users,
             days,
             letters,
+            uploads,
             differences,
         } = self;
         for (source, bits) in sources.iter().zip(&users) {
@@ -290,6 +334,22 @@ impl Check<'_, '_> {
                     accepted_ms: letter.accepted_ms,
                     offset: *offset,
                 });
+            }
+            let ledgers = rows.uploads.ledgers.keys().map(|id| (id, None));
+            let facts = rows
+                .uploads
+                .facts
+                .iter()
+                .map(|(offset, (id, ..))| (id, Some(*offset)));
+            for (id, fact) in ledgers.chain(facts) {
+                if !uploads.contains(&(partition, id.clone(), fact)) {
+                    miss(RowKey::Upload {
+                        tenant: id.0.clone(),
+                        day: upload::day(id.1),
+                        upload: id.1,
+                        fact,
+                    });
+                }
             }
         }
     }

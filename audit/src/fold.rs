@@ -2,10 +2,11 @@
 
 use crate::look::CouldNotLook;
 use crate::names::Names;
-use crate::outcomes::{Concluded, Verdict};
+use crate::outcomes::{Came, Concluded, Verdict};
 use crate::record::{Finding, Reading, Refused, accepted_ms};
 use crate::rows::{Letter, Rows};
 use crate::seen::{Known, Seen};
+use crate::uploads::Id;
 use log::Record;
 use log::batch::Origin;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -59,12 +60,37 @@ impl Fold {
         record: &Record<'a>,
         concluded: Option<&Concluded<'_>>,
         shared: &mut Shared<'_>,
-    ) -> Result<Verdict<'a>, CouldNotLook> {
+    ) -> Result<(Verdict<'a>, Came), CouldNotLook> {
         let said = concluded.and_then(Concluded::refusal);
         let ruled_unknown = said.is_some_and(|refusal| refusal.reason == Reason::UnknownSchema);
         self.note(record, &mut shared.origins);
+        let mut upload: Option<Id> = None;
+        let mut copy_of = None;
         let verdict = match shared.reading.look(record, self.partition, ruled_unknown)? {
-            Finding::Event(event) => self.remember(event, shared),
+            Finding::Event(event) => {
+                upload = id_of(&event);
+                let origin = record.origin.filter(|origin| origin.held && upload.is_some());
+                copy_of = origin
+                    .filter(|origin| origin.partition == self.partition)
+                    .map(|origin| origin.offset);
+                match copy_of {
+                    Some(original) if !self.rows.uploads.copy(original) => Verdict::Repeated,
+                    _ => self.remember(event, shared),
+                }
+            }
+            Finding::Held(event) => {
+                upload = id_of(&event);
+                if let Some(id) = &upload {
+                    self.rows.uploads.hold(id.clone(), record.offset);
+                }
+                Verdict::Held
+            }
+            Finding::Fact(fact) => {
+                let bytes = record.value.unwrap_or_default();
+                let version = self.rows.present();
+                self.rows.uploads.note(&fact, bytes, record.offset, version);
+                Verdict::Noted(fact)
+            }
             Finding::Misplaced(to) => {
                 shared.rerouted.insert((self.partition, record.offset), to);
                 Verdict::Rerouted(to)
@@ -77,6 +103,7 @@ impl Fold {
                     reason: Reason::UnknownSchema,
                     tenant,
                     user,
+                    upload: None,
                 })
             }
         };
@@ -87,12 +114,19 @@ impl Fold {
                 tenant: prefix(&refused.tenant, limits::TENANT_BYTES).into(),
                 user: prefix(&refused.user, limits::USER_BYTES).into(),
                 reason: refused.reason,
+                upload: refused.upload,
                 detail: said.map(|refusal| refusal.detail.into()),
             };
             self.rows.refuse(record.offset, letter);
+            upload = refused.upload.map(|(upload, _)| (refused.tenant.clone(), upload));
         }
-        self.ledger.add_outcome(verdict.outcome());
-        Ok(verdict)
+        let outcome = verdict.outcome();
+        self.ledger.add_outcome(outcome);
+        if let Some(id) = upload.clone() {
+            let version = self.rows.present();
+            self.rows.uploads.add(id, outcome, copy_of.is_some(), version);
+        }
+        Ok((verdict, Came { upload, copy_of }))
     }
 
     fn note(&mut self, record: &Record<'_>, origins: &mut FxHashSet<(Partition, Offset)>) {
@@ -110,17 +144,30 @@ impl Fold {
 
     fn remember<'a>(&mut self, event: Event<'a>, shared: &mut Shared<'_>) -> Verdict<'a> {
         let print = self.seen.print(&event);
-        match self.seen.look(print) {
-            Known::Same => return Verdict::Duplicate,
+        let known = self.seen.look(print);
+        let event_type = shared.types.number(&event.tenant, &event.event_type);
+        match known {
             Known::Other => return Verdict::Refused(Refused::of(&event, Reason::KeyConflict)),
+            Known::Same if event.reverse => {
+                let Some(quarter) = self.seen.reverse(print, &event) else {
+                    return Verdict::Duplicate;
+                };
+                let place = (quarter, true);
+                self.rows.count(&event, place, event_type, &mut shared.users);
+                return Verdict::Reversed(Box::new(event), quarter);
+            }
+            Known::Same => return Verdict::Duplicate,
+            Known::New if event.reverse => {
+                return Verdict::Refused(Refused::of(&event, Reason::ReversalUnmatched));
+            }
             Known::New => {}
         }
-        let event_type = shared.types.number(&event.tenant, &event.event_type);
         if !self.admits(&event.tenant, event_type) {
             return Verdict::Refused(Refused::of(&event, Reason::TooManyTypes));
         }
-        self.seen.remember(print);
-        self.rows.count(&event, event_type, &mut shared.users);
+        self.seen.remember(print, &event);
+        let place = (event.occurred_at.quarter(), false);
+        self.rows.count(&event, place, event_type, &mut shared.users);
         Verdict::Counted(Box::new(event))
     }
 
@@ -138,6 +185,11 @@ impl Fold {
     }
 }
 
+/// The upload that an event came in.
+fn id_of(event: &Event<'_>) -> Option<Id> {
+    event.upload_id.map(|upload| (event.tenant.to_string(), upload))
+}
+
 /// At most `limit` bytes of a text, whole characters of it: as a dead letter's row holds it.
 pub(crate) fn prefix(text: &str, limit: usize) -> &str {
     let mut end = limit.min(text.len());
@@ -153,6 +205,10 @@ impl Verdict<'_> {
             Self::Counted(_) => Outcome::Counted,
             Self::Duplicate => Outcome::Duplicate,
             Self::Rerouted(_) => Outcome::Rerouted,
+            Self::Reversed(..) => Outcome::Reversed,
+            Self::Held => Outcome::Held,
+            Self::Repeated => Outcome::Repeated,
+            Self::Noted(_) => Outcome::Noted,
             Self::Refused(refused) => Outcome::DeadLettered(refused.reason),
         }
     }
@@ -161,8 +217,11 @@ impl Verdict<'_> {
 impl<'c> Concluded<'c> {
     fn refusal(&self) -> Option<schemas::commit::Refusal<'c>> {
         match self {
-            Self::Exception(Fate::DeadLettered(refusal)) => Some(*refusal),
-            Self::Exception(_) | Self::Counted { .. } => None,
+            Self::Exception {
+                fate: Fate::DeadLettered(refusal),
+                ..
+            } => Some(*refusal),
+            Self::Exception { .. } | Self::Counted { .. } => None,
         }
     }
 }

@@ -8,6 +8,7 @@
 mod record; // what one record is
 mod seen; // which keys were counted, with which content
 mod names; // users and types, each once in memory
+mod uploads; // uploads: ledgers, facts, copies that must be there
 mod rows; // the rows that must be
 mod fold; // records in, outcomes and rows out
 mod chain; // the chain rule, and whether the chain keeps it

@@ -294,7 +294,7 @@ impl Audit {
         Ok(moved)
     }
 
-    /// Looks for the copies of rerouted records, where the target's records were all folded.
+    /// Looks for the copies of rerouted and of released records, and for words of releases, where the target's records were all folded.
     fn check_copies(
         &mut self,
         log: &mut dyn LogReader,
@@ -314,6 +314,33 @@ impl Audit {
                     offset: *offset,
                     to: *to,
                 });
+            }
+        }
+        for source in &self.sources {
+            let partition = source.fold.partition;
+            let uploads = &source.fold.rows.uploads;
+            for offset in uploads.uncopied(source.chain.rerouted_through) {
+                if source.fold.next >= source.end {
+                    let to = partition;
+                    differences.push(|| Difference::Copy {
+                        partition,
+                        offset,
+                        to,
+                    });
+                }
+            }
+            for (offset, id, to) in uploads.tellings(source.chain.rerouted_through) {
+                let target = self.sources.get(to.0 as usize);
+                let told = target.is_none_or(|target| {
+                    target.fold.next < target.end || target.fold.rows.uploads.was_told(id)
+                });
+                if !told {
+                    differences.push(|| Difference::Copy {
+                        partition,
+                        offset,
+                        to,
+                    });
+                }
             }
         }
         Ok(())

@@ -2,9 +2,11 @@
 
 use crate::fold::prefix;
 use crate::record::Refused;
-use schemas::commit::{CommitRecord, Counted, Exception, Fate, Refusal};
+use crate::uploads::Id;
+use schemas::commit::{CommitRecord, Counted, Exception, Fate, Refusal, Source};
 use schemas::key::Hashing;
-use schemas::{Event, Offset, Partition, limits};
+use schemas::upload::Fact;
+use schemas::{Event, Offset, Partition, Quarter, limits};
 use std::iter::Peekable;
 
 /// What must become of a record.
@@ -12,12 +14,29 @@ use std::iter::Peekable;
 pub(crate) enum Verdict<'a> {
     /// It counts.
     Counted(Box<Event<'a>>),
+    /// It takes back what was counted in this quarter-hour.
+    Reversed(Box<Event<'a>>, Quarter),
+    /// Its copy counts, when its upload is released.
+    Held,
+    /// Another copy of the same held record came before.
+    Repeated,
+    /// It is a fact of an upload.
+    Noted(Box<Fact>),
     /// Its key was counted with the same content.
     Duplicate,
     /// A copy goes to this partition.
     Rerouted(Partition),
     /// It is a dead letter.
     Refused(Refused),
+}
+
+/// Where a record came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Came {
+    /// The upload.
+    pub(crate) upload: Option<Id>,
+    /// The held record that it is a copy of.
+    pub(crate) copy_of: Option<Offset>,
 }
 
 /// What the chain says of a record.
@@ -28,14 +47,20 @@ pub(crate) enum Concluded<'c> {
         entry: Counted<'c>,
         tenant: &'c str,
         event_type: &'c str,
+        upload: Option<&'c Id>,
     },
     /// It was not.
-    Exception(Fate<'c>),
+    Exception {
+        fate: Fate<'c>,
+        upload: Option<&'c Id>,
+        copy_of: Option<Offset>,
+    },
 }
 
 /// The conclusions of one commit record in the order of offsets.
 pub(crate) struct Conclusions<'c> {
     types: &'c [(String, String)],
+    uploads: &'c [Id],
     counted: Peekable<Box<dyn Iterator<Item = Counted<'c>> + 'c>>,
     exceptions: Peekable<Box<dyn Iterator<Item = Exception<'c>> + 'c>>,
 }
@@ -46,6 +71,7 @@ impl<'c> Conclusions<'c> {
         let exceptions: Box<dyn Iterator<Item = Exception<'c>> + 'c> = Box::new(record.exceptions());
         Self {
             types: &record.types,
+            uploads: &record.uploads,
             counted: counted.peekable(),
             exceptions: exceptions.peekable(),
         }
@@ -70,43 +96,66 @@ impl<'c> Conclusions<'c> {
                     entry,
                     tenant,
                     event_type,
+                    upload: self.upload(entry.source),
                 },
             )
         } else {
             let entry = *self.exceptions.peek().filter(|entry| entry.offset < end)?;
             self.exceptions.next();
-            (entry.offset, Concluded::Exception(entry.fate))
+            let concluded = Concluded::Exception {
+                fate: entry.fate,
+                upload: self.upload(entry.source),
+                copy_of: entry.source.and_then(|source| source.copy_of),
+            };
+            (entry.offset, concluded)
         };
         Some((offset, concluded))
+    }
+
+    fn upload(&self, source: Option<Source>) -> Option<&'c Id> {
+        self.uploads.get(source?.upload_index as usize)
     }
 }
 
 /// What must be and what the chain says in words, where they differ.
 pub(crate) fn differ(
-    verdict: &Verdict<'_>,
+    (verdict, came): &(Verdict<'_>, Came),
     accepted_ms: i64,
     concluded: Option<&Concluded<'_>>,
     hashing: &Hashing,
 ) -> Option<(String, String)> {
     let found = concluded.map_or_else(|| "nothing".to_owned(), Concluded::word);
-    let fields = match (verdict, concluded) {
-        (
-            Verdict::Counted(event),
-            Some(Concluded::Counted {
-                entry,
-                tenant,
-                event_type,
-            }),
-        ) => counted_fields(event, entry, tenant, event_type, hashing),
-        (Verdict::Duplicate, Some(Concluded::Exception(Fate::Duplicate))) => Vec::new(),
-        (Verdict::Rerouted(to), Some(Concluded::Exception(Fate::Rerouted(said)))) if to == said => Vec::new(),
-        (Verdict::Refused(refused), Some(Concluded::Exception(Fate::DeadLettered(refusal))))
-            if refused.reason == refusal.reason =>
-        {
-            refused_fields(refused, accepted_ms, refusal)
+    let other = || Some((verdict.word(), found.clone()));
+    let mut fields = match (verdict, concluded) {
+        (Verdict::Counted(event), Some(concluded @ Concluded::Counted { .. })) => {
+            counted_fields(event, (event.occurred_at.quarter(), false), concluded, hashing)
         }
-        _ => return Some((verdict.word(), found)),
+        (Verdict::Reversed(event, quarter), Some(concluded @ Concluded::Counted { .. })) => {
+            counted_fields(event, (*quarter, true), concluded, hashing)
+        }
+        (_, Some(Concluded::Exception { fate, .. })) => match (verdict, fate) {
+            (Verdict::Duplicate, Fate::Duplicate)
+            | (Verdict::Held, Fate::Held)
+            | (Verdict::Repeated, Fate::Repeated)
+            | (Verdict::Noted(_), Fate::Noted(_)) => Vec::new(),
+            (Verdict::Rerouted(to), Fate::Rerouted(said)) if to == said => Vec::new(),
+            (Verdict::Refused(refused), Fate::DeadLettered(refusal)) if refused.reason == refusal.reason => {
+                refused_fields(refused, accepted_ms, refusal)
+            }
+            _ => return other(),
+        },
+        _ => return other(),
     };
+    let (upload, copy_of) = concluded.map_or((None, None), Concluded::came);
+    // A fact names its upload itself.
+    let expected = match verdict {
+        Verdict::Noted(fact) => upload.filter(|(tenant, id)| (tenant, id) == (&fact.tenant, &fact.upload)),
+        _ => came.upload.as_ref(),
+    };
+    fields.extend(named([
+        ("upload", upload == expected),
+        ("original", copy_of == came.copy_of),
+    ]));
     (!fields.is_empty()).then(|| {
         (
             verdict.word(),
@@ -117,22 +166,30 @@ pub(crate) fn differ(
 
 fn counted_fields(
     event: &Event<'_>,
-    entry: &Counted<'_>,
-    tenant: &str,
-    event_type: &str,
+    (quarter, reversed): (Quarter, bool),
+    concluded: &Concluded<'_>,
     hashing: &Hashing,
 ) -> Vec<&'static str> {
+    let Concluded::Counted {
+        entry,
+        tenant,
+        event_type,
+        ..
+    } = concluded
+    else {
+        return Vec::new();
+    };
     let fresh = &entry.fresh;
     let same_print = fresh.fingerprint == hashing.fingerprint(&event.tenant, &event.idempotency_key);
     named([
-        ("tenant", event.tenant == tenant),
-        ("event type", event.event_type == event_type),
+        ("tenant", event.tenant == *tenant),
+        ("event type", event.event_type == *event_type),
         ("user", event.user_id == entry.user),
         ("amount", event.amount == entry.amount),
-        ("quarter-hour", event.occurred_at.quarter() == fresh.quarter),
+        ("quarter-hour", quarter == fresh.quarter),
         ("fingerprint", same_print),
         ("content hash", fresh.content == hashing.content(event)),
-        ("mark of reversal", !fresh.reversed),
+        ("mark of reversal", fresh.reversed == reversed),
     ])
 }
 
@@ -160,6 +217,10 @@ impl Verdict<'_> {
     pub(crate) fn word(&self) -> String {
         match self {
             Self::Counted(_) => "counted".to_owned(),
+            Self::Reversed(..) => "reversed".to_owned(),
+            Self::Held => "held".to_owned(),
+            Self::Repeated => "repeated".to_owned(),
+            Self::Noted(_) => "noted".to_owned(),
             Self::Duplicate => "duplicate".to_owned(),
             Self::Rerouted(to) => format!("rerouted to {to}"),
             Self::Refused(refused) => format!("dead-lettered ({})", refused.reason.word()),
@@ -167,15 +228,28 @@ impl Verdict<'_> {
     }
 }
 
-impl Concluded<'_> {
-    pub(crate) fn word(&self) -> String {
+impl<'c> Concluded<'c> {
+    /// The upload and the original that it names.
+    fn came(&self) -> (Option<&'c Id>, Option<Offset>) {
         match self {
-            Self::Counted { .. } => "counted".to_owned(),
-            Self::Exception(Fate::Duplicate) => "duplicate".to_owned(),
-            Self::Exception(Fate::Rerouted(to)) => format!("rerouted to {to}"),
-            Self::Exception(Fate::DeadLettered(refusal)) => {
-                format!("dead-lettered ({})", refusal.reason.word())
-            }
+            Self::Counted { entry, upload, .. } => (*upload, entry.source.and_then(|source| source.copy_of)),
+            Self::Exception { upload, copy_of, .. } => (*upload, *copy_of),
         }
+    }
+
+    pub(crate) fn word(&self) -> String {
+        let word = match self {
+            Self::Counted { entry, .. } if entry.fresh.reversed => "reversed",
+            Self::Counted { .. } => "counted",
+            Self::Exception { fate, .. } => match fate {
+                Fate::Duplicate => "duplicate",
+                Fate::Held => "held",
+                Fate::Repeated => "repeated",
+                Fate::Noted(_) => "noted",
+                Fate::Rerouted(to) => return format!("rerouted to {to}"),
+                Fate::DeadLettered(refusal) => return format!("dead-lettered ({})", refusal.reason.word()),
+            },
+        };
+        word.to_owned()
     }
 }

@@ -5,16 +5,24 @@
 
 use crate::look::CouldNotLook;
 use log::Record;
+use log::batch::Kind;
 use rustc_hash::FxHashMap;
 use schemas::avro::{self, Foreign};
+use schemas::event::check_tenant;
+use schemas::upload::{Fact, What};
 use schemas::{Event, Field, Partition, Reason, Timestamp, json, key, limits};
 use std::collections::hash_map::Entry;
+use uuid::Uuid;
 
 /// What one record is.
 #[derive(Debug)]
 pub(crate) enum Finding<'a> {
     /// An event that keeps every limit.
     Event(Event<'a>),
+    /// An event that keeps every limit, and whose copy counts when its upload is released.
+    Held(Event<'a>),
+    /// A fact of an upload.
+    Fact(Box<Fact>),
     /// It belongs to another partition.
     Misplaced(Partition),
     /// It can never be counted.
@@ -29,6 +37,8 @@ pub(crate) struct Refused {
     pub(crate) reason: Reason,
     pub(crate) tenant: String,
     pub(crate) user: String,
+    /// The upload that it came in, and its row there.
+    pub(crate) upload: Option<(Uuid, u64)>,
 }
 
 impl Refused {
@@ -37,6 +47,7 @@ impl Refused {
             reason,
             tenant: String::new(),
             user: String::new(),
+            upload: None,
         }
     }
 
@@ -46,6 +57,10 @@ impl Refused {
             reason,
             tenant: event.tenant.to_string(),
             user: event.user_id.to_string(),
+            upload: event
+                .upload_id
+                .filter(|_| check_tenant(&event.tenant).is_ok())
+                .map(|upload| (upload, event.row.map_or(0, |row| row.max(0).unsigned_abs()))),
         }
     }
 }
@@ -96,9 +111,15 @@ impl Reading<'_> {
         if value.len() > limits::EVENT_BYTES {
             return Ok(Finding::Refused(Refused::unread(Reason::Oversized)));
         }
+        if record.kind == Kind::Fact {
+            return Ok(self.fact(record_key, value, partition));
+        }
         let belongs = key::partition(record_key, self.partitions);
         if belongs != partition {
-            return Ok(Finding::Misplaced(belongs));
+            return Ok(match record.kind {
+                Kind::Held => Finding::Refused(Refused::unread(Reason::Invalid)),
+                _ => Finding::Misplaced(belongs),
+            });
         }
         let accepted_at = Timestamp::from_millis(accepted_ms(record));
         let event = if value.starts_with(b"{") {
@@ -119,7 +140,28 @@ impl Reading<'_> {
         if event.check(accepted_at).is_err() {
             return Ok(Finding::Refused(Refused::of(&event, Reason::Invalid)));
         }
-        Ok(Finding::Event(event))
+        Ok(match (record.kind, event.upload_id) {
+            (Kind::Held, None) => Finding::Refused(Refused::of(&event, Reason::Invalid)),
+            (Kind::Held, Some(_)) => Finding::Held(event),
+            _ => Finding::Event(event),
+        })
+    }
+
+    /// A fact counts for nothing, wherever it lies; where it does not belong it is a dead letter.
+    fn fact<'a>(&self, record_key: &[u8], value: &[u8], partition: Partition) -> Finding<'a> {
+        let Ok(fact) = Fact::decode(value) else {
+            return Finding::Refused(Refused::unread(Reason::Undecodable));
+        };
+        let id = fact.upload.hyphenated().to_string();
+        if id.as_bytes() != record_key {
+            return Finding::Refused(Refused::unread(Reason::KeyMismatch));
+        }
+        let belongs = key::partition(id.as_bytes(), self.partitions);
+        match fact.what {
+            What::Copy { .. } => Finding::Fact(Box::new(fact)),
+            _ if belongs == partition => Finding::Fact(Box::new(fact)),
+            _ => Finding::Refused(Refused::unread(Reason::Invalid)),
+        }
     }
 
     fn read_avro<'a>(&mut self, value: &'a [u8], ruled_unknown: bool) -> Result<Read<'a>, CouldNotLook> {

@@ -50,7 +50,7 @@ pub enum Difference {
         /// What is wrong with it.
         what: String,
     },
-    /// The chain says that a rerouted record was copied, and no copy is there.
+    /// The chain says that a record was copied, or its word passed on, and nothing is there.
     Copy {
         /// Partition of the record.
         partition: Partition,
@@ -286,7 +286,7 @@ impl fmt::Display for Difference {
             } => {
                 write!(
                     f,
-                    "record {partition}/{offset}: was rerouted to {to}, where no copy of it is"
+                    "record {partition}/{offset}: calls for a record in {to}, which the chain says is written and is not there"
                 )
             }
         }
@@ -313,6 +313,12 @@ fn write_key(f: &mut fmt::Formatter<'_>, key: &RowKey) -> fmt::Result {
                 "row of dead_letters ({tenant:?}, {day}, {time}, offset {offset})"
             )
         }
+        RowKey::Upload {
+            tenant, upload, fact, ..
+        } => match fact {
+            None => write!(f, "ledger of the upload ({tenant:?}, {upload})"),
+            Some(offset) => write!(f, "fact of the upload ({tenant:?}, {upload}, offset {offset})"),
+        },
     }
 }
 

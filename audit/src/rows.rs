@@ -4,10 +4,12 @@
 //! event, put in order when they are compared.
 
 use crate::names::Names;
+use crate::uploads::Uploads;
 use rustc_hash::FxHashMap;
 use schemas::time::QUARTERS_A_DAY;
-use schemas::{Day, Event, Offset, Reason};
+use schemas::{Day, Event, Offset, Quarter, Reason};
 use std::collections::BTreeMap;
+use uuid::Uuid;
 
 /// The rows of one source partition.
 #[derive(Debug, Default)]
@@ -20,15 +22,20 @@ pub(crate) struct Rows {
     pub(crate) days: FxHashMap<(u32, Day), DayRow>,
     /// By offset.
     pub(crate) letters: BTreeMap<Offset, Letter>,
+    pub(crate) uploads: Uploads,
     /// First and last day with a counted event.
     pub(crate) span: Option<(Day, Day)>,
 }
 
-/// One counted event.
+/// Marks the quarter-hour of an item that takes an event back: quarter-hours have 23 bits.
+const REVERSED: u32 = 1 << 31;
+
+/// One event that was counted, or taken back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Item {
     pub(crate) user: u32,
     pub(crate) event_type: u32,
+    /// With [`REVERSED`].
     quarter: u32,
     /// Index into the versions.
     record: u32,
@@ -48,6 +55,22 @@ impl Tally {
         self.count = self.count.saturating_add(count);
         self.sum = self.sum.saturating_add(sum);
     }
+
+    /// Adds an event, or takes one back.
+    pub(crate) fn add_event(&mut self, reversed: bool, amount: i64) {
+        match reversed {
+            false => self.add(1, i128::from(amount)),
+            true => {
+                self.count = self.count.saturating_sub(1);
+                self.sum = self.sum.saturating_sub(i128::from(amount));
+            }
+        }
+    }
+
+    /// Whether nothing is left of it: then no cell is there.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.count == 0 && self.sum == 0
+    }
 }
 
 /// A row of the view of days.
@@ -66,18 +89,29 @@ pub(crate) struct Letter {
     pub(crate) tenant: Box<str>,
     pub(crate) user: Box<str>,
     pub(crate) reason: Reason,
+    /// The upload that it came in, and its row there.
+    pub(crate) upload: Option<(Uuid, u64)>,
     /// What the chain says for people; `None` where it says nothing of this record.
     pub(crate) detail: Option<Box<str>>,
 }
 
 impl Item {
     pub(crate) fn day(self) -> Day {
-        Day(self.quarter / QUARTERS_A_DAY)
+        Day(self.quarter() / QUARTERS_A_DAY)
+    }
+
+    fn quarter(self) -> u32 {
+        self.quarter & !REVERSED
+    }
+
+    /// Whether it takes an event back.
+    pub(crate) fn is_reversed(self) -> bool {
+        self.quarter & REVERSED != 0
     }
 
     pub(crate) fn of_day(self) -> u8 {
         // Below 96 by the remainder.
-        (self.quarter % QUARTERS_A_DAY) as u8
+        (self.quarter() % QUARTERS_A_DAY) as u8
     }
 }
 
@@ -87,9 +121,19 @@ impl Rows {
         self.versions.push(to);
     }
 
-    /// Adds a counted event.
-    pub(crate) fn count(&mut self, event: &Event<'_>, event_type: u32, users: &mut Names) {
-        let quarter = event.occurred_at.quarter();
+    /// The version of what the record at hand changes.
+    pub(crate) fn present(&self) -> Offset {
+        self.versions.last().copied().unwrap_or_default()
+    }
+
+    /// Adds an event that was counted in a quarter-hour, or takes it back from there.
+    pub(crate) fn count(
+        &mut self,
+        event: &Event<'_>,
+        (quarter, reversed): (Quarter, bool),
+        event_type: u32,
+        users: &mut Names,
+    ) {
         let (day, amount) = (
             quarter.day(),
             event.amount.map_or(0, |amount| amount.millionths()),
@@ -98,17 +142,19 @@ impl Rows {
             Some((first, last)) => (first.min(day), last.max(day)),
             None => (day, day),
         });
+        let version = self.present();
         let row = self.days.entry((event_type, day)).or_default();
-        row.version = self.versions.last().copied().unwrap_or_default();
-        row.cells
-            .entry(quarter.of_day())
-            .or_default()
-            .add(1, i128::from(amount));
+        row.version = version;
+        let cell = row.cells.entry(quarter.of_day()).or_default();
+        cell.add_event(reversed, amount);
+        if cell.is_nothing() {
+            row.cells.remove(&quarter.of_day());
+        }
         self.sorted = false;
         self.items.push(Item {
             user: users.number(&event.tenant, &event.user_id),
             event_type,
-            quarter: quarter.0,
+            quarter: quarter.0 | if reversed { REVERSED } else { 0 },
             // Each has a record of the changelog; four billion of them do not fit any disk.
             record: u32::try_from(self.versions.len().saturating_sub(1)).unwrap_or(u32::MAX),
             amount,
@@ -117,7 +163,7 @@ impl Rows {
 
     /// Adds a dead letter; its version is that of the commit record at hand.
     pub(crate) fn refuse(&mut self, offset: Offset, mut letter: Letter) {
-        letter.version = self.versions.last().copied().unwrap_or_default();
+        letter.version = self.present();
         self.letters.insert(offset, letter);
     }
 
@@ -126,7 +172,7 @@ impl Rows {
         if !self.sorted {
             // Stable, since what was sorted before is one run of it.
             self.items
-                .sort_by_key(|item| (item.user, item.quarter, item.event_type));
+                .sort_by_key(|item| (item.user, item.quarter(), item.event_type));
             self.sorted = true;
         }
     }

@@ -1,13 +1,17 @@
 //! Which keys were counted, and with which content. Keys by 128 bits and contents by 64 bits of BLAKE3 over their canonical
 //! bytes: 25 bytes a key and a third to spare.
 
-use rustc_hash::FxHashMap;
-use schemas::Event;
+use rustc_hash::{FxHashMap, FxHashSet};
+use schemas::{Event, Quarter};
 
 /// The keys counted so far.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     contents: FxHashMap<[u64; 2], u64>,
+    /// Those that were taken back.
+    reversed: FxHashSet<[u64; 2]>,
+    /// Where those were counted whose time the server set.
+    assigned: FxHashMap<[u64; 2], Quarter>,
     scratch: Vec<u8>,
 }
 
@@ -56,8 +60,18 @@ impl Seen {
     }
 
     /// Remembers a key that is counted.
-    pub(crate) fn remember(&mut self, print: Print) {
+    pub(crate) fn remember(&mut self, print: Print, event: &Event<'_>) {
         self.contents.insert(print.key, print.content);
+        if event.occurred_at_assigned {
+            self.assigned.insert(print.key, event.occurred_at.quarter());
+        }
+    }
+
+    /// Takes back what was counted under this key: where that was, or nothing if it was taken back before.
+    pub(crate) fn reverse(&mut self, print: Print, event: &Event<'_>) -> Option<Quarter> {
+        let counted = || self.assigned.get(&print.key).copied();
+        let quarter = counted().unwrap_or_else(|| event.occurred_at.quarter());
+        self.reversed.insert(print.key).then_some(quarter)
     }
 }
 

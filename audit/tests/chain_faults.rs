@@ -130,7 +130,10 @@ fn a_copy_that_never_came_is_found() {
     let made = make(&given, &[vec![(0, 15)], vec![(0, 4)]]);
     assert_eq!(
         made.differences(),
-        ["record 0/12: was rerouted to 1, where no copy of it is".to_owned()]
+        [
+            "record 0/12: calls for a record in 1, which the chain says is written and is not there"
+                .to_owned()
+        ]
     );
 }
 

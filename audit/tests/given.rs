@@ -32,6 +32,7 @@ pub fn event(key: &str, user: &str, event_type: &str, hour: i64) -> Event<'stati
         amount: Amount::from_millionths(12_500_000),
         upload_id: None,
         row: None,
+        reverse: false,
         metadata: vec![("page".into(), "home".into())],
     }
 }
@@ -157,6 +158,7 @@ pub fn every_outcome() -> Given {
         partition: Partition(0),
         offset: Offset(12),
         append_ms: START_MS + 7_200_012,
+        held: false,
     });
     let own_time = br#"{"userId":"u3","type":"click"}"#;
     let stamped = |at: i64| stored(&key_in(1, 2), own_time.to_vec(), at);

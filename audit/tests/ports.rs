@@ -1,6 +1,6 @@
 //! A log and a changelog in memory. The changelog has gaps, as markers leave them.
 
-use log::batch::Origin;
+use log::batch::{Kind, Origin};
 use log::{ChainEvent, ChainReader, LogError, LogReader, Place, Record, RecordBatch};
 use schemas::{Offset, Partition};
 use std::time::Duration;
@@ -46,6 +46,7 @@ impl LogReader for Log {
                 key: stored.key.as_deref(),
                 value: stored.value.as_deref(),
                 origin: stored.origin,
+                kind: Kind::Event,
             });
         }
         Ok(batch)

@@ -147,6 +147,7 @@ impl Product {
             lane: "rig".to_owned(),
             max_append_ms: self.max_append_ms,
             rerouted_through: Offset(to),
+            released_through: Offset(0),
             ledger: self.ledger,
         };
         let id = Uuid::from_u128(u128::from(self.partition.0) << 64 | u128::from(to) << 8 | 1);
@@ -172,6 +173,7 @@ impl Product {
                 entries.add_exception(&Exception {
                     offset,
                     fate: Fate::Duplicate,
+                    source: None,
                 });
                 Outcome::Duplicate
             }
@@ -179,6 +181,7 @@ impl Product {
                 entries.add_exception(&Exception {
                     offset,
                     fate: Fate::Rerouted(*target),
+                    source: None,
                 });
                 Outcome::Rerouted
             }
@@ -190,10 +193,12 @@ impl Product {
                     tenant,
                     user,
                     detail: "a detail",
+                    row: None,
                 };
                 entries.add_exception(&Exception {
                     offset,
                     fate: Fate::DeadLettered(refusal),
+                    source: None,
                 });
                 self.letters.push(self.letter(offset, to, &refusal));
                 Outcome::DeadLettered(*reason)
@@ -218,6 +223,7 @@ impl Product {
             type_index,
             user: &event.user_id,
             amount: event.amount,
+            source: None,
         });
         let (tenant, day, event_type) = (
             event.tenant.to_string(),
@@ -243,6 +249,7 @@ impl Product {
             reason: refusal.reason,
             user: refusal.user.to_owned(),
             detail: refusal.detail.to_owned(),
+            upload: None,
         };
         let key = RowKey::DeadLetter {
             tenant: refusal.tenant.to_owned(),

@@ -71,6 +71,7 @@ fn a_copy_is_judged_by_the_time_at_which_its_original_was_accepted() {
         partition: Partition(1),
         offset: Offset(0),
         append_ms: copy.append_ms - 7_200_001,
+        held: false,
     });
     let records = vec![
         (

@@ -13,6 +13,9 @@ pub struct Chunk {
     /// End of each key and of each value in `bytes`.
     ends: Vec<(u32, u32)>,
     headers: Vec<(String, Vec<u8>)>,
+    kind: Kind,
+    /// Where each record came from, if these are copies: as many as records, or none.
+    origins: Vec<Origin>,
 }
 
 impl Chunk {
@@ -37,14 +40,52 @@ impl Chunk {
         self.push_with(key, |bytes| bytes.extend_from_slice(value));
     }
 
-    /// Headers that every record of this chunk carries; few, as of a copy's origin.
+    /// Adds a copy of a record. A chunk holds copies alone, or none.
+    pub fn push_copy(&mut self, key: &[u8], value: &[u8], origin: Origin) {
+        self.push(key, value);
+        self.origins.push(origin);
+    }
+
+    /// Where record `index` was copied from, if it is a copy.
+    pub fn origin(&self, index: usize) -> Option<Origin> {
+        self.origins.get(index).copied()
+    }
+
+    /// Says what the records of this chunk are; events where nothing is said.
+    pub fn set_kind(&mut self, kind: Kind) {
+        self.kind = kind;
+    }
+
+    /// What the records of this chunk are.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether its records are plain events, which carry no header.
+    pub fn is_plain(&self) -> bool {
+        self.kind == Kind::Event && self.headers.is_empty() && self.origins.is_empty()
+    }
+
+    /// Headers that every record of this chunk carries beside its kind and origin.
     pub fn set_headers(&mut self, headers: Vec<(String, Vec<u8>)>) {
         self.headers = headers;
     }
 
-    /// The headers of every record of this chunk.
+    /// The headers of every record of this chunk beside its kind and origin.
     pub fn headers(&self) -> &[(String, Vec<u8>)] {
         &self.headers
+    }
+
+    /// The headers of record `index`: those of all records of the chunk, and those that say its kind and its origin.
+    pub fn headers_of(&self, index: usize) -> Vec<(String, Vec<u8>)> {
+        let mut headers = self.headers.clone();
+        if let Some(word) = self.kind.word() {
+            headers.push((KIND_HEADER.to_owned(), word.as_bytes().to_vec()));
+        }
+        if let Some(origin) = self.origin(index) {
+            headers.push((ORIGIN_HEADER.to_owned(), origin.encode()));
+        }
+        headers
     }
 
     /// How many records there are.
@@ -97,9 +138,46 @@ pub struct Record<'a> {
     pub value: Option<&'a [u8]>,
     /// Where a copy came from, by its headers.
     pub origin: Option<Origin>,
+    /// What it is, by its headers.
+    pub kind: Kind,
 }
 
-/// Where a copy (of a reroute or a redrive) came from.
+/// What a record of `events` is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// An event, to be counted. What other producers write is this.
+    #[default]
+    Event,
+    /// An event of an upload that waits to be released: its copy counts, not it.
+    Held,
+    /// A fact of an upload's life: [`schemas::upload::Fact`].
+    Fact,
+}
+
+/// Name of the header that says a record's kind; a record without it is an event.
+pub const KIND_HEADER: &str = "tidemark-kind";
+
+impl Kind {
+    /// The header's value; none for events, which have no such header.
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Event => None,
+            Self::Held => Some("held"),
+            Self::Fact => Some("fact"),
+        }
+    }
+
+    /// Reads the header's value. Any other word is another producer's own, and says nothing of us.
+    pub fn of_word(word: &[u8]) -> Self {
+        match word {
+            b"held" => Self::Held,
+            b"fact" => Self::Fact,
+            _ => Self::Event,
+        }
+    }
+}
+
+/// Where a copy (of a reroute, a release or a redrive) came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// Partition of the original.
@@ -108,25 +186,42 @@ pub struct Origin {
     pub offset: Offset,
     /// When the log took the original, in milliseconds.
     pub append_ms: i64,
+    /// Whether the original is a held record, of which only one copy may count.
+    pub held: bool,
 }
 
-/// Name of the header that names a copy's origin; its value is `partition/offset/append_ms` in decimal ASCII.
+/// What stands behind the numbers of an origin that is a held record.
+const HELD: &str = "held";
+
+/// Name of the header that names a copy's origin; its value is `partition/offset/append_ms` in decimal ASCII, and `/held` behind
+/// it where the original was held.
 pub const ORIGIN_HEADER: &str = "tidemark-origin";
 
 impl Origin {
     /// The header's value.
     pub fn encode(self) -> Vec<u8> {
-        format!("{}/{}/{}", self.partition, self.offset, self.append_ms).into_bytes()
+        let mut value = format!("{}/{}/{}", self.partition, self.offset, self.append_ms);
+        if self.held {
+            value.push('/');
+            value.push_str(HELD);
+        }
+        value.into_bytes()
     }
 
     /// Reads the header's value; `None` if it is not one of ours.
     pub fn decode(value: &[u8]) -> Option<Self> {
         let mut parts = std::str::from_utf8(value).ok()?.split('/');
-        let origin = Self {
+        let mut origin = Self {
             partition: Partition(parts.next()?.parse().ok()?),
             offset: Offset(parts.next()?.parse().ok()?),
             append_ms: parts.next()?.parse().ok()?,
+            held: false,
         };
+        match parts.next() {
+            None => return Some(origin),
+            Some(HELD) => origin.held = true,
+            Some(_) => return None,
+        }
         parts.next().is_none().then_some(origin)
     }
 }
@@ -149,6 +244,7 @@ struct Meta {
     key: Option<Range<u32>>,
     value: Option<Range<u32>>,
     origin: Option<Origin>,
+    kind: Kind,
 }
 
 impl RecordBatch {
@@ -171,6 +267,7 @@ impl RecordBatch {
             key,
             value,
             origin: record.origin,
+            kind: record.kind,
         });
     }
 
@@ -182,6 +279,7 @@ impl RecordBatch {
             key: meta.key.clone().map(|range| slice(&self.bytes, range)),
             value: meta.value.clone().map(|range| slice(&self.bytes, range)),
             origin: meta.origin,
+            kind: meta.kind,
         })
     }
 

@@ -80,6 +80,7 @@ fn a_copy_keeps_its_origin() {
         partition: Partition(3),
         offset: Offset(77),
         append_ms: 1_700_000_000_000,
+        held: false,
     };
     let mut copy = Chunk::new(Partition(0));
     copy.push(b"key", b"value");

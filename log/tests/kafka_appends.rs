@@ -1,7 +1,7 @@
 //! Appends: acknowledged, bounded, refused.
 
 use crate::kafka_support::*;
-use log::batch::{ORIGIN_HEADER, Origin};
+use log::batch::{Kind, ORIGIN_HEADER, Origin};
 use log::kafka::{Admin, KafkaAppender, KafkaLane, KafkaReader, Plan};
 use log::{AppendError, Appender, Chunk, Lane, LaneEvent, LogReader};
 use schemas::{Offset, Partition};
@@ -121,6 +121,7 @@ async fn a_copy_carries_its_origin_to_readers() {
         partition: Partition(3),
         offset: Offset(77),
         append_ms: 1_700_000_000_000,
+        held: false,
     };
     let mut copy = chunk(0, 2, 10);
     copy.set_headers(vec![
@@ -181,4 +182,38 @@ async fn a_lane_reads_what_was_appended_fast() {
         );
     };
     tokio::task::spawn_blocking(read).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_record_says_its_kind_and_each_copy_its_own_origin() {
+    let settings = with_topics("kinds", 1);
+    let appender = KafkaAppender::open(&settings).unwrap();
+    let origin = |offset| Origin {
+        partition: Partition(0),
+        offset: Offset(offset),
+        append_ms: 5,
+        held: offset % 2 == 0,
+    };
+    let mut copies = Chunk::new(Partition(0));
+    for offset in 0..3 {
+        copies.push_copy(b"key", b"value", origin(offset));
+    }
+    appender.append(copies).await.unwrap();
+    for kind in [Kind::Event, Kind::Held, Kind::Fact] {
+        let mut chunk = chunk(0, 1, 10);
+        chunk.set_kind(kind);
+        appender.append(chunk).await.unwrap();
+    }
+    let mut reader = KafkaReader::new(&settings).unwrap();
+    let batch = reader.read(Partition(0), Offset(0), Offset(6), 1_000_000).unwrap();
+    let read: Vec<_> = batch.iter().map(|record| (record.kind, record.origin)).collect();
+    let expected = [
+        (Kind::Event, Some(origin(0))),
+        (Kind::Event, Some(origin(1))),
+        (Kind::Event, Some(origin(2))),
+        (Kind::Event, None),
+        (Kind::Held, None),
+        (Kind::Fact, None),
+    ];
+    assert_eq!(read, expected);
 }

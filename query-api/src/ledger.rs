@@ -1,6 +1,6 @@
 //! `GET /v1/ledger`: what became of every record, per source partition and in all, and whether it adds up.
 //!
-//! Accepted is what clients sent: records without the copies that reroutes and redrives wrote. In flight is what the log
+//! Accepted is what clients sent: records without facts of uploads, and without the copies that reroutes, releases and redrives wrote. In flight is what the log
 //! has behind what was concluded; the log's end is looked at after progress, so it is never too small.
 
 use crate::QueryApi;
@@ -54,6 +54,14 @@ struct Counts {
     duplicate: u64,
     dead_lettered: u64,
     rerouted: u64,
+    /// Events that took another one back.
+    reversed: u64,
+    /// Records that wait, or waited, for the release of their upload; what was released has a copy.
+    held: u64,
+    /// Copies of held records of which another copy was taken before.
+    repeated: u64,
+    /// Facts of uploads, which are no events.
+    noted: u64,
 }
 
 impl From<&Ledger> for Counts {
@@ -65,6 +73,10 @@ impl From<&Ledger> for Counts {
             duplicate: ledger.duplicate,
             dead_lettered: ledger.dead_lettered_total(),
             rerouted: ledger.rerouted,
+            reversed: ledger.reversed,
+            held: ledger.held,
+            repeated: ledger.repeated,
+            noted: ledger.noted,
         }
     }
 }

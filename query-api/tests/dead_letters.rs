@@ -192,6 +192,7 @@ async fn a_copy_lies_on_the_day_on_which_the_original_was_accepted() {
         partition: Partition(1),
         offset: Offset(7),
         append_ms: accepted_ms,
+        held: false,
     };
     let offset = fixture
         .log

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
-use log::batch::Origin;
+use log::batch::{Kind, Origin};
 use log::{LogError, LogReader, Record, RecordBatch};
 use query_api::{LogEnds, LogLetters, Metrics, OpenReader, ProgressWatch, QueryApi};
 use schemas::generation::{FOLD_VERSION, Generation, PARTITIONER};
@@ -234,6 +234,7 @@ impl Fixture {
                 "u1".to_owned()
             },
             detail: "what is wrong".to_owned(),
+            upload: None,
         };
         let key = RowKey::DeadLetter {
             tenant: tenant.to_owned(),
@@ -409,6 +410,7 @@ impl LogReader for FakeReader {
                 key: record.key.as_deref(),
                 value: record.value.as_deref(),
                 origin: record.origin,
+                kind: Kind::Event,
             });
         }
         Ok(batch)

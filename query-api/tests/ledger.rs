@@ -38,13 +38,14 @@ async fn the_ledger_adds_up_per_partition_and_in_all() {
     let body = fixture.ok("/v1/ledger").await;
     let expected = json!({
         "accepted": 100, "records": 101, "copies": 1, "counted": 94, "duplicate": 4, "dead_lettered": 2, "rerouted": 1,
+        "reversed": 0, "held": 0, "repeated": 0, "noted": 0,
         "in_flight": 3, "balanced": true,
         "dead_letters_by_reason": {"key_conflict": 1, "null_key": 1},
         "partitions": [
             {"partition": 0, "records": 96, "copies": 0, "counted": 90, "duplicate": 4, "dead_lettered": 1, "rerouted": 1,
-             "next_offset": 96, "end_offset": 99, "in_flight": 3, "balanced": true},
+             "reversed": 0, "held": 0, "repeated": 0, "noted": 0, "next_offset": 96, "end_offset": 99, "in_flight": 3, "balanced": true},
             {"partition": 1, "records": 5, "copies": 1, "counted": 4, "duplicate": 0, "dead_lettered": 1, "rerouted": 0,
-             "next_offset": 5, "end_offset": 5, "in_flight": 0, "balanced": true},
+             "reversed": 0, "held": 0, "repeated": 0, "noted": 0, "next_offset": 5, "end_offset": 5, "in_flight": 0, "balanced": true},
         ],
         "as_of": {"offsets": {"0": 96, "1": 5}, "newest_accepted_at": "2025-11-05T11:59:59Z", "lag_records": 3},
     });

@@ -93,6 +93,7 @@ pub fn encode(event: &Event<'_>, schema_id: u32, out: &mut Vec<u8>) {
         }
     }
     out.push(0);
+    out.push(u8::from(event.reverse));
 }
 
 /// Avro's text: its length as a zigzag varint, then its bytes.
@@ -142,6 +143,7 @@ pub fn decode(body: &[u8]) -> Result<Event<'_>, Undecodable> {
         upload_id: optional(reader, |reader| uuid(text(reader)?))?,
         row: optional(reader, |reader| Ok(reader.i64()?))?,
         metadata: metadata(reader)?,
+        reverse: boolean(reader)?,
     };
     reader.clone().finish()?;
     Ok(event)
@@ -255,8 +257,9 @@ mod tests {
             7,
             &mut out,
         );
-        out.pop();
+        out.truncate(out.len() - 2);
         out.extend_from_slice(blocks);
+        out.push(0);
         out.split_off(FRAME_BYTES)
     }
 

@@ -6,28 +6,39 @@
 //! Layout, version 1. A record is cut into parts that each fit the topic's limit; a part is
 //! `version u8 | id 16 | prev 16 | part u16 | parts u16 | crc32 of all else u32 | chunk`, numbers little-endian, and the chunks put together are
 //! ```text
-//! generation fold_version partition from to leader_epoch lane max_append_ms rerouted_through ledger
+//! generation fold_version partition from to leader_epoch lane max_append_ms rerouted_through released_through ledger
 //! types:     count x (tenant text, type text)
-//! counted:   count x (offset delta, fingerprint 16, content 5, quarter and flag 3, type index, user text, amount)
-//! exceptions: count x (offset delta, tag, ...)
+//! uploads:   count x (tenant text, id 16)
+//! counted:   count x (offset delta, fingerprint 16, content 5, quarter and flag 3, type index, user text, amount, source)
+//! exceptions: count x (offset delta, tag, ..., source)
 //! ```
 //! with varints as in [`crate::wire`]. An amount is 0 for none, else its zigzag + 1. A tag is 0 duplicate,
-//! 1 rerouted (to), 16 + reason dead-lettered (accepted_ms, tenant, user, detail).
+//! 1 rerouted (to), 2 repeated, 3 held, 4 noted (bytes), 16 + reason dead-lettered (accepted_ms, tenant, user, detail, row + 1).
+//! A source is 0 for none, else 1 + 2 x upload index + 1 for a copy, and behind that of a copy the offset of its original.
 
 use crate::key::{ContentHash, Fingerprint};
 use crate::wire::{self, Malformed, Reader};
-use crate::{Amount, Ledger, Offset, Outcome, Partition, Quarter, Reason, limits};
+use crate::{Amount, Ledger, Offset, Outcome, Partition, Quarter, Reason};
 use uuid::Uuid;
 
 mod part;
+mod entries;
+mod ledger;
+mod record;
 
+pub use entries::Entries;
+pub(crate) use ledger::{put_ledger, read_ledger};
 pub use part::{Part, cut, cut_at};
+pub use record::CommitRecord;
 
 /// The id of a batch: a random UUID. The nil id stands before the first record of a chain.
 pub type BatchId = Uuid;
 
 const TAG_DUPLICATE: u8 = 0;
 const TAG_REROUTED: u8 = 1;
+const TAG_REPEATED: u8 = 2;
+const TAG_HELD: u8 = 3;
+const TAG_NOTED: u8 = 4;
 const TAG_DEAD_LETTERED: u8 = 16;
 
 /// What a commit record says apart from its entries.
@@ -49,8 +60,11 @@ pub struct Head {
     pub lane: String,
     /// The newest append time up to `to`, in milliseconds; a running maximum.
     pub max_append_ms: i64,
-    /// Copies of all records rerouted before this next offset are known to be written.
+    /// What all records before this next offset called for is known to be written: copies of rerouted records, copies of
+    /// released ones, and what other partitions had to be told.
     pub rerouted_through: Offset,
+    /// Held records before this next offset are known to be copied, of the first release behind `rerouted_through`.
+    pub released_through: Offset,
     /// Totals of the partition from its first offset up to `to`.
     pub ledger: Ledger,
 }
@@ -68,12 +82,21 @@ pub struct Fresh {
     pub reversed: bool,
 }
 
-/// One counted event.
+/// Where a record came from, beside its producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Index into [`CommitRecord::uploads`].
+    pub upload_index: u32,
+    /// Offset of the held record that this is a copy of; that one has no other copy that counts.
+    pub copy_of: Option<Offset>,
+}
+
+/// One event that changed the counts: it was counted, or, where `fresh.reversed`, it took back one that was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counted<'a> {
     /// Where it lies.
     pub offset: Offset,
-    /// What dedup remembers.
+    /// What dedup remembers from here on.
     pub fresh: Fresh,
     /// Index into [`CommitRecord::types`].
     pub type_index: u32,
@@ -81,6 +104,8 @@ pub struct Counted<'a> {
     pub user: &'a str,
     /// What it was worth.
     pub amount: Option<Amount>,
+    /// The upload that it came in.
+    pub source: Option<Source>,
 }
 
 /// One record that was not counted.
@@ -90,6 +115,8 @@ pub struct Exception<'a> {
     pub offset: Offset,
     /// What became of it.
     pub fate: Fate<'a>,
+    /// The upload that it came in.
+    pub source: Option<Source>,
 }
 
 /// What became of a record that was not counted.
@@ -99,6 +126,12 @@ pub enum Fate<'a> {
     Duplicate,
     /// A copy goes to this partition.
     Rerouted(Partition),
+    /// Another copy of the same held record was taken before.
+    Repeated,
+    /// A copy follows when its upload is released.
+    Held,
+    /// A fact of an upload: its bytes, empty where they are to be read from `events`.
+    Noted(&'a [u8]),
     /// Refused for good.
     DeadLettered(Refusal<'a>),
 }
@@ -116,6 +149,8 @@ pub struct Refusal<'a> {
     pub user: &'a str,
     /// What is wrong with it, for people.
     pub detail: &'a str,
+    /// Its row in its upload.
+    pub row: Option<u64>,
 }
 
 impl Fate<'_> {
@@ -124,12 +159,25 @@ impl Fate<'_> {
         match self {
             Self::Duplicate => Outcome::Duplicate,
             Self::Rerouted(_) => Outcome::Rerouted,
+            Self::Repeated => Outcome::Repeated,
+            Self::Held => Outcome::Held,
+            Self::Noted(_) => Outcome::Noted,
             Self::DeadLettered(refusal) => Outcome::DeadLettered(refusal.reason),
         }
     }
 }
 
 impl Fresh {
+    /// What is remembered of a held record's copy, so that no other counts.
+    pub fn of_copy(fingerprint: Fingerprint) -> Self {
+        Self {
+            fingerprint,
+            content: ContentHash::from_low_bits(0),
+            quarter: Quarter(0),
+            reversed: false,
+        }
+    }
+
     /// Bytes of an entry.
     pub const BYTES: usize = 24;
 
@@ -163,90 +211,6 @@ impl Fresh {
     }
 }
 
-/// Collects a batch's conclusions as bytes while the fold goes along, in the order of offsets.
-#[derive(Debug, Default)]
-pub struct Entries {
-    types: Vec<u8>,
-    type_count: u32,
-    counted: Vec<u8>,
-    counted_count: u64,
-    counted_last: u64,
-    exceptions: Vec<u8>,
-    exception_count: u64,
-    exception_last: u64,
-}
-
-impl Entries {
-    /// Adds an event type to the record's table and says its index.
-    pub fn add_type(&mut self, tenant: &str, event_type: &str) -> u32 {
-        wire::put_bytes(&mut self.types, tenant.as_bytes());
-        wire::put_bytes(&mut self.types, event_type.as_bytes());
-        self.type_count += 1;
-        self.type_count - 1
-    }
-
-    /// Adds a counted event. Offsets must rise: what does not is refused when the record is read.
-    pub fn add_counted(&mut self, counted: &Counted<'_>) {
-        let out = &mut self.counted;
-        wire::put_u64(out, counted.offset.0.saturating_sub(self.counted_last));
-        out.extend_from_slice(&counted.fresh.to_bytes());
-        wire::put_u64(out, u64::from(counted.type_index));
-        wire::put_bytes(out, counted.user.as_bytes());
-        let amount = counted.amount.map_or(0, |amount| {
-            let value = amount.millionths();
-            (((value << 1) ^ (value >> 63)) as u64) + 1
-        });
-        wire::put_u64(out, amount);
-        self.counted_last = counted.offset.0;
-        self.counted_count += 1;
-    }
-
-    /// Adds a record that was not counted. Offsets must rise. A long detail is cut.
-    pub fn add_exception(&mut self, exception: &Exception<'_>) {
-        let out = &mut self.exceptions;
-        wire::put_u64(out, exception.offset.0.saturating_sub(self.exception_last));
-        match exception.fate {
-            Fate::Duplicate => out.push(TAG_DUPLICATE),
-            Fate::Rerouted(to) => {
-                out.push(TAG_REROUTED);
-                wire::put_u64(out, u64::from(to.0));
-            }
-            Fate::DeadLettered(refusal) => {
-                out.push(TAG_DEAD_LETTERED + refusal.reason as u8);
-                wire::put_i64(out, refusal.accepted_ms);
-                wire::put_bytes(out, prefix(refusal.tenant, limits::TENANT_BYTES).as_bytes());
-                wire::put_bytes(out, prefix(refusal.user, limits::USER_BYTES).as_bytes());
-                wire::put_bytes(out, prefix(refusal.detail, limits::DETAIL_BYTES).as_bytes());
-            }
-        }
-        self.exception_last = exception.offset.0;
-        self.exception_count += 1;
-    }
-
-    /// Bytes held so far.
-    pub fn bytes(&self) -> usize {
-        self.types.len() + self.counted.len() + self.exceptions.len()
-    }
-
-    /// The record's body.
-    pub fn encode(&self, head: &Head) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.bytes() + 256);
-        head.encode(&mut out);
-        wire::put_u64(&mut out, u64::from(self.type_count));
-        out.extend_from_slice(&self.types);
-        wire::put_u64(&mut out, self.counted_count);
-        wire::put_bytes(&mut out, &self.counted);
-        wire::put_u64(&mut out, self.exception_count);
-        wire::put_bytes(&mut out, &self.exceptions);
-        out
-    }
-}
-
-/// The longest prefix of `text` that ends between characters and has at most `limit` bytes.
-fn prefix(text: &str, limit: usize) -> &str {
-    text.get(..text.floor_char_boundary(limit)).unwrap_or_default()
-}
-
 impl Head {
     fn encode(&self, out: &mut Vec<u8>) {
         let ledger = &self.ledger;
@@ -259,6 +223,7 @@ impl Head {
         wire::put_bytes(out, self.lane.as_bytes());
         wire::put_i64(out, self.max_append_ms);
         wire::put_u64(out, self.rerouted_through.0);
+        wire::put_u64(out, self.released_through.0);
         put_ledger(out, ledger);
     }
 
@@ -273,188 +238,8 @@ impl Head {
             lane: reader.text()?.to_owned(),
             max_append_ms: reader.i64()?,
             rerouted_through: Offset(reader.u64()?),
+            released_through: Offset(reader.u64()?),
             ledger: read_ledger(reader)?,
         })
     }
-}
-
-/// Appends a ledger: five counts, then the number of reasons and a count for each.
-pub(crate) fn put_ledger(out: &mut Vec<u8>, ledger: &Ledger) {
-    for count in [
-        ledger.records,
-        ledger.copies,
-        ledger.counted,
-        ledger.duplicate,
-        ledger.rerouted,
-    ] {
-        wire::put_u64(out, count);
-    }
-    wire::put_u64(out, ledger.dead_lettered.len() as u64);
-    for count in ledger.dead_lettered {
-        wire::put_u64(out, count);
-    }
-}
-
-/// Reads a ledger. One with fewer reasons, written by an older release, has zeros for the others.
-pub(crate) fn read_ledger(reader: &mut Reader<'_>) -> Result<Ledger, Malformed> {
-    let mut ledger = Ledger {
-        records: reader.u64()?,
-        copies: reader.u64()?,
-        counted: reader.u64()?,
-        duplicate: reader.u64()?,
-        rerouted: reader.u64()?,
-        ..Ledger::default()
-    };
-    let reasons = reader.count(1)?;
-    if reasons > ledger.dead_lettered.len() {
-        return Err(reader.malformed());
-    }
-    for count in ledger.dead_lettered.iter_mut().take(reasons) {
-        *count = reader.u64()?;
-    }
-    Ok(ledger)
-}
-
-/// A commit record put together from its parts.
-#[derive(Clone, Debug)]
-pub struct CommitRecord {
-    /// All but the entries.
-    pub head: Head,
-    /// (tenant, event type), as entries refer to them.
-    pub types: Vec<(String, String)>,
-    /// How many events it counted.
-    pub counted_count: u64,
-    /// How many records it did not count.
-    pub exception_count: u64,
-    body: Vec<u8>,
-    counted: std::ops::Range<usize>,
-    exceptions: std::ops::Range<usize>,
-}
-
-impl CommitRecord {
-    /// Reads a body. The entries are checked once here, so that reading them again cannot fail half-way.
-    pub fn decode(body: Vec<u8>) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(&body, "commit record");
-        let head = Head::decode(&mut reader)?;
-        let mut types = Vec::with_capacity(reader.clone().count(2)?);
-        for _ in 0..reader.count(2)? {
-            types.push((reader.text()?.to_owned(), reader.text()?.to_owned()));
-        }
-        let mut section = || -> Result<(u64, std::ops::Range<usize>), Malformed> {
-            let count = reader.u64()?;
-            let length = reader.bytes()?.len();
-            let end = body.len() - reader.remaining();
-            Ok((count, end - length..end))
-        };
-        let (counted_count, counted) = section()?;
-        let (exception_count, exceptions) = section()?;
-        reader.finish()?;
-        let record = Self {
-            head,
-            types,
-            counted_count,
-            exception_count,
-            body,
-            counted,
-            exceptions,
-        };
-        record.check()?;
-        Ok(record)
-    }
-
-    /// The counted events, in the order of offsets.
-    pub fn counted(&self) -> impl Iterator<Item = Counted<'_>> {
-        let mut reader = Reader::new(
-            self.body.get(self.counted.clone()).unwrap_or_default(),
-            "counted entry",
-        );
-        let mut last = 0;
-        std::iter::from_fn(move || read_counted(&mut reader, &mut last).ok())
-    }
-
-    /// The records that were not counted, in the order of offsets.
-    pub fn exceptions(&self) -> impl Iterator<Item = Exception<'_>> {
-        let mut reader = Reader::new(
-            self.body.get(self.exceptions.clone()).unwrap_or_default(),
-            "exception",
-        );
-        let mut last = 0;
-        std::iter::from_fn(move || read_exception(&mut reader, &mut last).ok())
-    }
-
-    /// Entries lie in [from, to), rise, name known types, and are as many as was said, with nothing behind them.
-    fn check(&self) -> Result<(), Malformed> {
-        let section = |range: &std::ops::Range<usize>| {
-            Reader::new(self.body.get(range.clone()).unwrap_or_default(), "commit record")
-        };
-        let malformed = || section(&(0..0)).malformed();
-        let mut reader = section(&self.counted);
-        let (mut last, mut before) = (0, None);
-        for _ in 0..self.counted_count {
-            let entry = read_counted(&mut reader, &mut last)?;
-            if !self.follows(before, entry.offset) || entry.type_index as usize >= self.types.len() {
-                return Err(malformed());
-            }
-            before = Some(entry.offset);
-        }
-        reader.finish()?;
-        let mut reader = section(&self.exceptions);
-        let (mut last, mut before) = (0, None);
-        for _ in 0..self.exception_count {
-            let exception = read_exception(&mut reader, &mut last)?;
-            if !self.follows(before, exception.offset) {
-                return Err(malformed());
-            }
-            before = Some(exception.offset);
-        }
-        reader.finish()
-    }
-
-    /// Whether an entry at `offset` may stand behind one at `before`: a record has one outcome.
-    fn follows(&self, before: Option<Offset>, offset: Offset) -> bool {
-        self.head.from <= offset && offset < self.head.to && before < Some(offset)
-    }
-}
-
-fn read_counted<'a>(reader: &mut Reader<'a>, last: &mut u64) -> Result<Counted<'a>, Malformed> {
-    let offset = last.saturating_add(reader.u64()?);
-    *last = offset;
-    let fresh = Fresh::from_bytes(&reader.array()?);
-    let type_index = reader.u32()?;
-    let user = reader.text()?;
-    let amount = match reader.u64()?.checked_sub(1) {
-        None => None,
-        Some(raw) => {
-            let value = ((raw >> 1) as i64) ^ -((raw & 1) as i64);
-            Some(Amount::from_millionths(value).ok_or_else(|| reader.malformed())?)
-        }
-    };
-    Ok(Counted {
-        offset: Offset(offset),
-        fresh,
-        type_index,
-        user,
-        amount,
-    })
-}
-
-fn read_exception<'a>(reader: &mut Reader<'a>, last: &mut u64) -> Result<Exception<'a>, Malformed> {
-    let offset = last.saturating_add(reader.u64()?);
-    *last = offset;
-    let fate = match reader.byte()? {
-        TAG_DUPLICATE => Fate::Duplicate,
-        TAG_REROUTED => Fate::Rerouted(Partition(reader.u32()?)),
-        tag => Fate::DeadLettered(Refusal {
-            reason: Reason::from_number(tag.wrapping_sub(TAG_DEAD_LETTERED))
-                .ok_or_else(|| reader.malformed())?,
-            accepted_ms: reader.i64()?,
-            tenant: reader.text()?,
-            user: reader.text()?,
-            detail: reader.text()?,
-        }),
-    };
-    Ok(Exception {
-        offset: Offset(offset),
-        fate,
-    })
 }

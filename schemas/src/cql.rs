@@ -91,6 +91,17 @@ const DEAD_LETTERS: &[Column] = &[
     VALUE,
 ];
 
+// Ids as blobs, whose order is that of their bytes: stores disagree on the order of other types of id.
+const UPLOADS: &[Column] = &[
+    column("tenant", "text", Kind::Partition, ["''", "''"]),
+    column("day", "int", Kind::Partition, ["-1", "-2"]),
+    column("upload", "blob", Kind::Clustering, ["0x", "0x"]),
+    P,
+    // -1 for the ledger.
+    column("log_offset", "bigint", Kind::Clustering, ["0", "0"]),
+    VALUE,
+];
+
 // `view` alone is a reserved word of CQL.
 const PROGRESS: &[Column] = &[
     column("view_name", "text", Kind::Partition, ["'progress'", "'probe'"]),
@@ -104,6 +115,7 @@ pub fn columns(view: View) -> &'static [Column] {
         View::Days => DAYS,
         View::Users => USERS,
         View::DeadLetters => DEAD_LETTERS,
+        View::Uploads => UPLOADS,
         View::Progress => PROGRESS,
     }
 }
@@ -180,6 +192,10 @@ mod tests {
             (
                 View::DeadLetters,
                 "PRIMARY KEY ((tenant, day), accepted_ms, p, log_offset)",
+            ),
+            (
+                View::Uploads,
+                "PRIMARY KEY ((tenant, day), upload, p, log_offset)",
             ),
             (View::Progress, "PRIMARY KEY ((view_name), p)"),
         ] {

@@ -26,6 +26,8 @@ pub struct Event<'a> {
     pub upload_id: Option<Uuid>,
     /// Its row in that upload, from 1.
     pub row: Option<i64>,
+    /// Whether this takes back the event of the same key and content.
+    pub reverse: bool,
     /// Everything else that the sender said, sorted by name, each name once.
     pub metadata: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
@@ -45,6 +47,8 @@ pub enum Field {
     Timestamp,
     /// `amount`
     Amount,
+    /// `reverse`
+    Reverse,
     /// `metadata`
     Metadata,
     /// The event as a whole.
@@ -61,6 +65,7 @@ impl Field {
             Self::EventType => "event_type",
             Self::Timestamp => "timestamp",
             Self::Amount => "amount",
+            Self::Reverse => "reverse",
             Self::Metadata => "metadata",
             Self::Whole => "event",
         }
@@ -74,7 +79,7 @@ pub struct Invalid {
     /// The field at fault.
     pub field: Field,
     /// A stable word: `missing`, `too_long`, `control_character`, `not_a_time`, `out_of_range`, `in_future`,
-    /// `not_a_number`, `too_many`, `not_text`, `twice`, `not_an_object`, `not_json`, `not_utf8`, `columns`.
+    /// `not_a_number`, `not_a_boolean`, `too_many`, `not_text`, `twice`, `not_an_object`, `not_json`, `not_utf8`, `columns`.
     pub code: &'static str,
     /// What is wrong and what the limit is. Never holds the value itself.
     pub message: String,
@@ -100,7 +105,7 @@ impl Event<'_> {
     /// Checks every limit of DESIGN's event table. `accepted_at` is when the record was accepted, which bounds how
     /// far in the future the event may lie.
     pub fn check(&self, accepted_at: Timestamp) -> Result<(), Invalid> {
-        check_text(Field::Tenant, &self.tenant, limits::TENANT_BYTES)?;
+        check_tenant(&self.tenant)?;
         check_key(&self.idempotency_key)?;
         check_text(Field::UserId, &self.user_id, limits::USER_BYTES)?;
         check_text(Field::EventType, &self.event_type, limits::TYPE_BYTES)?;
@@ -121,6 +126,7 @@ impl Event<'_> {
             amount: self.amount,
             upload_id: self.upload_id,
             row: self.row,
+            reverse: self.reverse,
             metadata: self
                 .metadata
                 .into_iter()
@@ -133,6 +139,11 @@ impl Event<'_> {
 /// Checks an idempotency key: 1 to 256 bytes without control characters.
 pub fn check_key(key: &str) -> Result<(), Invalid> {
     check_text(Field::IdempotencyKey, key, limits::KEY_BYTES)
+}
+
+/// Checks a tenant: 1 to 128 bytes without control characters.
+pub fn check_tenant(tenant: &str) -> Result<(), Invalid> {
+    check_text(Field::Tenant, tenant, limits::TENANT_BYTES)
 }
 
 fn check_text(field: Field, text: &str, limit: usize) -> Result<(), Invalid> {
@@ -227,6 +238,7 @@ pub(crate) mod tests {
             amount: Amount::from_millionths(12_500_000),
             upload_id: None,
             row: None,
+            reverse: false,
             metadata: vec![("a".into(), "1".into()), ("page".into(), "home".into())],
         }
     }

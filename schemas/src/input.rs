@@ -3,6 +3,7 @@
 //! understood is an error that names its field.
 
 use crate::{Amount, Event, Field, Invalid, Timestamp, amount::AmountError, avro, key};
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use uuid::Uuid;
 
@@ -28,8 +29,23 @@ pub struct Raw<'a> {
     pub timestamp: Option<Cow<'a, str>>,
     /// A decimal number as text, exactly as it was sent.
     pub amount: Option<Cow<'a, str>>,
+    /// `true` or `false`: whether this takes back an event.
+    pub reverse: Option<Cow<'a, str>>,
     /// Everything else, in the order of the input; a name may stand twice until it is checked.
     pub metadata: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
+
+/// A row that is not valid, as answers and facts list it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowError {
+    /// Its number, from 1.
+    pub row: u64,
+    /// A stable word for what is wrong.
+    pub code: String,
+    /// The field at fault.
+    pub field: String,
+    /// What is wrong, for people; never the value itself.
+    pub message: String,
 }
 
 /// What an event's key depends on apart from the event itself. One serves all rows of a request: set `row` for each.
@@ -70,14 +86,22 @@ impl<'a> Raw<'a> {
             event.upload_id = Some(upload_id);
             event.row = i64::try_from(context.row).ok();
         }
+        let mut is_fresh = false;
         event.idempotency_key = match (own_key, context.batch_key) {
             (Some(own), _) => own,
             (None, Some(header)) if context.single => Cow::Borrowed(header),
             (None, Some(header)) => Cow::Owned(key::batch_key(header, context.row)),
             (None, None) if !event.occurred_at_assigned => Cow::Owned(key::content_key(&event)),
-            (None, None) => Cow::Owned((context.fresh_key)()),
+            (None, None) => {
+                is_fresh = true;
+                Cow::Owned((context.fresh_key)())
+            }
         };
         event.check(context.accepted_at)?;
+        if event.reverse && is_fresh {
+            let message = "needs the idempotency_key of the event that it takes back, or its timestamp";
+            return Err(Invalid::new(Field::Reverse, "missing", message));
+        }
         Ok(event)
     }
 
@@ -100,6 +124,7 @@ impl<'a> Raw<'a> {
             amount,
             upload_id: None,
             row: None,
+            reverse: self.reverse.as_deref().map_or(Ok(false), parse_reverse)?,
             metadata: self.metadata,
         })
     }
@@ -107,6 +132,18 @@ impl<'a> Raw<'a> {
 
 fn present(field: Field, value: Option<Cow<'_, str>>) -> Result<Cow<'_, str>, Invalid> {
     value.ok_or_else(|| Invalid::new(field, "missing", "is missing"))
+}
+
+fn parse_reverse(text: &str) -> Result<bool, Invalid> {
+    match text {
+        _ if text.eq_ignore_ascii_case("true") => Ok(true),
+        _ if text.eq_ignore_ascii_case("false") => Ok(false),
+        _ => Err(Invalid::new(
+            Field::Reverse,
+            "not_a_boolean",
+            "must be true or false",
+        )),
+    }
 }
 
 fn parse_amount(text: &str) -> Result<Amount, Invalid> {

@@ -3,7 +3,7 @@
 //! Fingerprint and content hash are keyed with the generation's secret, so that nobody who chooses keys can make
 //! two of them meet. SipHash-2-4 is made for that and fast on short input.
 
-use crate::{Event, Partition};
+use crate::{Event, Offset, Partition};
 use siphasher::sip::SipHasher24;
 use siphasher::sip128::{Hasher128, SipHasher24 as SipHasher24x128};
 use std::hash::Hasher;
@@ -68,6 +68,15 @@ impl Hashing {
         hasher.write(&(tenant.len() as u64).to_le_bytes());
         hasher.write(tenant.as_bytes());
         hasher.write(key.as_bytes());
+        Fingerprint(hasher.finish128().as_u128())
+    }
+
+    /// The fingerprint of the copy of a held record: no key of a tenant has it, whose length is never this.
+    pub fn copy(&self, partition: Partition, original: Offset) -> Fingerprint {
+        let mut hasher = self.fingerprint;
+        hasher.write(&u64::MAX.to_le_bytes());
+        hasher.write(&partition.0.to_le_bytes());
+        hasher.write(&original.0.to_le_bytes());
         Fingerprint(hasher.finish128().as_u128())
     }
 

@@ -21,6 +21,7 @@ pub mod row;
 pub mod cql;
 pub mod generation;
 pub mod receipt;
+pub mod upload;
 
 pub use amount::Amount;
 pub use event::{Event, Field, Invalid};

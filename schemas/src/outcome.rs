@@ -11,6 +11,14 @@ pub enum Outcome {
     DeadLettered(Reason),
     /// It lay in another partition than its key belongs to, and a copy went there.
     Rerouted,
+    /// It took back an event that was counted before.
+    Reversed,
+    /// It waits for the release of its upload, and a copy of it counts then.
+    Held,
+    /// It is a copy of a held record of which another copy was taken before.
+    Repeated,
+    /// It is a fact of an upload's life, and no event.
+    Noted,
 }
 
 /// Why a record was refused for good. The numbers are part of the layouts and never reused.
@@ -35,11 +43,13 @@ pub enum Reason {
     Oversized = 8,
     /// The tenant has more event types in this partition than are allowed.
     TooManyTypes = 9,
+    /// It takes back an event that was never counted.
+    ReversalUnmatched = 10,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Undecodable,
         Self::UnknownSchema,
         Self::Invalid,
@@ -49,6 +59,7 @@ impl Reason {
         Self::NullValue,
         Self::Oversized,
         Self::TooManyTypes,
+        Self::ReversalUnmatched,
     ];
 
     /// The stable word of this reason, as in answers and metrics.
@@ -63,6 +74,7 @@ impl Reason {
             Self::NullValue => "null_value",
             Self::Oversized => "oversized",
             Self::TooManyTypes => "too_many_types",
+            Self::ReversalUnmatched => "reversal_unmatched",
         }
     }
 
@@ -81,13 +93,14 @@ impl Reason {
     }
 }
 
-/// Counts of each outcome in one source partition: `records = counted + duplicate + dead-lettered + rerouted`.
+/// Counts of each outcome in one source partition, or of one upload in it:
+/// `records = counted + duplicate + reversed + dead-lettered + rerouted + held + repeated + noted`.
 /// `records` is counted where records are polled, apart from the outcomes, so that the equation can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Ledger {
     /// Records polled.
     pub records: u64,
-    /// Of these, copies that a reroute or a redrive wrote.
+    /// Of these, copies that a reroute, a release or a redrive wrote.
     pub copies: u64,
     /// Records with the outcome counted.
     pub counted: u64,
@@ -95,6 +108,14 @@ pub struct Ledger {
     pub duplicate: u64,
     /// Records with the outcome rerouted.
     pub rerouted: u64,
+    /// Records with the outcome reversed.
+    pub reversed: u64,
+    /// Records with the outcome held.
+    pub held: u64,
+    /// Records with the outcome repeated.
+    pub repeated: u64,
+    /// Records with the outcome noted.
+    pub noted: u64,
     /// Records dead-lettered, by reason, in the order of [`Reason::ALL`].
     pub dead_lettered: [u64; Reason::ALL.len()],
 }
@@ -106,6 +127,10 @@ impl Ledger {
             Outcome::Counted => self.counted += 1,
             Outcome::Duplicate => self.duplicate += 1,
             Outcome::Rerouted => self.rerouted += 1,
+            Outcome::Reversed => self.reversed += 1,
+            Outcome::Held => self.held += 1,
+            Outcome::Repeated => self.repeated += 1,
+            Outcome::Noted => self.noted += 1,
             Outcome::DeadLettered(reason) => {
                 if let Some(count) = self.dead_lettered.get_mut(reason.index()) {
                     *count += 1;
@@ -126,15 +151,34 @@ impl Ledger {
             .fold(0, |sum, count| sum.saturating_add(*count))
     }
 
-    /// Records that a client sent: all but copies.
+    /// Events that a client sent: all records but copies and facts.
     pub fn accepted(&self) -> u64 {
-        self.records.saturating_sub(self.copies)
+        self.records
+            .saturating_sub(self.copies)
+            .saturating_sub(self.noted)
+    }
+
+    /// Events whose outcome is final: counted, duplicate, reversed or dead-lettered. Of a record that was held or rerouted, its copy's.
+    pub fn concluded(&self) -> u64 {
+        [self.counted, self.duplicate, self.reversed]
+            .iter()
+            .fold(self.dead_lettered_total(), |sum, count| {
+                sum.saturating_add(*count)
+            })
     }
 
     /// Whether the outcomes add up to the records.
     pub fn balanced(&self) -> bool {
         // In 128 bits, since a store's broken bytes may hold anything.
-        let outcomes = [self.counted, self.duplicate, self.rerouted];
+        let outcomes = [
+            self.counted,
+            self.duplicate,
+            self.rerouted,
+            self.reversed,
+            self.held,
+            self.repeated,
+            self.noted,
+        ];
         let sum = |counts: &[u64]| counts.iter().map(|count| u128::from(*count)).sum::<u128>();
         u128::from(self.records) == sum(&outcomes) + sum(&self.dead_lettered)
     }
@@ -146,6 +190,10 @@ impl Ledger {
         self.counted = self.counted.saturating_add(other.counted);
         self.duplicate = self.duplicate.saturating_add(other.duplicate);
         self.rerouted = self.rerouted.saturating_add(other.rerouted);
+        self.reversed = self.reversed.saturating_add(other.reversed);
+        self.held = self.held.saturating_add(other.held);
+        self.repeated = self.repeated.saturating_add(other.repeated);
+        self.noted = self.noted.saturating_add(other.noted);
         for (mine, theirs) in self.dead_lettered.iter_mut().zip(other.dead_lettered) {
             *mine = mine.saturating_add(theirs);
         }

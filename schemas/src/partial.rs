@@ -33,6 +33,20 @@ pub type DayPartial = Cells;
 pub struct UserPartial(Vec<(String, Cells)>);
 
 impl Cells {
+    /// Counts one event back that was counted here: what is then 0 in count and sum is not held.
+    pub fn take_back(&mut self, of_day: u8, amount: Option<Amount>) {
+        let sum = amount.map_or(0, |amount| i128::from(amount.millionths()));
+        let Ok(index) = self.0.binary_search_by_key(&of_day, |cell| cell.of_day) else {
+            return;
+        };
+        let Some(cell) = self.0.get_mut(index) else { return };
+        cell.count = cell.count.saturating_sub(1);
+        cell.sum.0 = cell.sum.0.saturating_sub(sum);
+        if cell.count == 0 && cell.sum.0 == 0 {
+            self.0.remove(index);
+        }
+    }
+
     /// Counts one event.
     pub fn add(&mut self, of_day: u8, amount: Option<Amount>) {
         let sum = amount.map_or(0, |amount| i128::from(amount.millionths()));
@@ -123,6 +137,12 @@ impl UserPartial {
     /// Counts one event.
     pub fn add(&mut self, event_type: &str, of_day: u8, amount: Option<Amount>) {
         self.cells_mut(event_type).add(of_day, amount);
+    }
+
+    /// Counts one event back that was counted here.
+    pub fn take_back(&mut self, event_type: &str, of_day: u8, amount: Option<Amount>) {
+        self.cells_mut(event_type).take_back(of_day, amount);
+        self.0.retain(|(_, cells)| !cells.0.is_empty());
     }
 
     /// Adds another partial.

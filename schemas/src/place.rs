@@ -1,13 +1,14 @@
 //! Where a record lies: partition and offset. A *next offset* is offset + 1, the only number ever committed.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A partition of a topic, from 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Partition(pub u32);
 
 /// An offset, or a next offset, in one partition; from 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Offset(pub u64);
 
 impl Offset {

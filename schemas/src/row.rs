@@ -19,13 +19,21 @@ pub enum View {
     Users,
     /// What was refused.
     DeadLetters,
+    /// Facts and ledgers of uploads.
+    Uploads,
     /// How far each source partition is, and its ledger.
     Progress,
 }
 
 impl View {
     /// All views, in the order in which their progress is written: `Progress` last, so that it never runs ahead.
-    pub const ALL: [Self; 4] = [Self::Days, Self::Users, Self::DeadLetters, Self::Progress];
+    pub const ALL: [Self; 5] = [
+        Self::Days,
+        Self::Users,
+        Self::DeadLetters,
+        Self::Uploads,
+        Self::Progress,
+    ];
 
     /// The name of the view's table, without the generation.
     pub fn name(self) -> &'static str {
@@ -33,6 +41,7 @@ impl View {
             Self::Days => "days",
             Self::Users => "users",
             Self::DeadLetters => "dead_letters",
+            Self::Uploads => "uploads",
             Self::Progress => "progress",
         }
     }
@@ -70,6 +79,17 @@ pub enum RowKey {
         /// Where it lies on `events`.
         offset: Offset,
     },
+    /// A row of [`View::Uploads`].
+    Upload {
+        /// Whose.
+        tenant: String,
+        /// UTC day of the upload: [`crate::upload::day`] of its id.
+        day: Day,
+        /// The upload.
+        upload: Uuid,
+        /// Where a fact of it lies on `events`; none for its ledger.
+        fact: Option<Offset>,
+    },
 }
 
 impl RowKey {
@@ -79,6 +99,7 @@ impl RowKey {
             Self::Day { .. } => View::Days,
             Self::User { .. } => View::Users,
             Self::DeadLetter { .. } => View::DeadLetters,
+            Self::Upload { .. } => View::Uploads,
         }
     }
 }
@@ -105,6 +126,8 @@ pub struct DeadLetter {
     pub user: String,
     /// What is wrong with it, for people.
     pub detail: String,
+    /// The upload that it came in, and its row there.
+    pub upload: Option<(Uuid, u64)>,
 }
 
 impl DeadLetter {
@@ -113,6 +136,14 @@ impl DeadLetter {
         let mut out = vec![VERSION, self.reason as u8];
         wire::put_bytes(&mut out, self.user.as_bytes());
         wire::put_bytes(&mut out, self.detail.as_bytes());
+        match self.upload {
+            None => out.push(0),
+            Some((upload, row)) => {
+                out.push(1);
+                out.extend_from_slice(upload.as_bytes());
+                wire::put_u64(&mut out, row);
+            }
+        }
         out
     }
 
@@ -127,10 +158,33 @@ impl DeadLetter {
             reason,
             user: reader.text()?.to_owned(),
             detail: reader.text()?.to_owned(),
+            upload: match reader.byte()? {
+                0 => None,
+                1 => Some((Uuid::from_bytes(reader.array()?), reader.u64()?)),
+                _ => return Err(reader.malformed()),
+            },
         };
         reader.finish()?;
         Ok(row)
     }
+}
+
+/// What a ledger row of [`View::Uploads`] holds: one source partition's outcomes of an upload's records.
+pub fn encode_upload_ledger(ledger: &Ledger) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    put_ledger(&mut out, ledger);
+    out
+}
+
+/// Reads the bytes of a ledger row.
+pub fn decode_upload_ledger(bytes: &[u8]) -> Result<Ledger, Malformed> {
+    let mut reader = Reader::new(bytes, "ledger of an upload");
+    if reader.byte()? != VERSION {
+        return Err(reader.malformed());
+    }
+    let ledger = read_ledger(&mut reader)?;
+    reader.finish()?;
+    Ok(ledger)
 }
 
 /// How far a view reflects one source partition.

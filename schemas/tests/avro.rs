@@ -45,6 +45,7 @@ pub(crate) fn value(event: &Event<'_>) -> Value {
         ("upload_id".into(), optional(event.upload_id.map(Value::Uuid))),
         ("row".into(), optional(event.row.map(Value::Long))),
         ("metadata".into(), Value::Map(metadata)),
+        ("reverse".into(), Value::Boolean(event.reverse)),
     ])
 }
 

@@ -2,7 +2,9 @@
 
 use crate::given::any_amount;
 use proptest::prelude::*;
-use schemas::commit::{self, CommitRecord, Counted, Entries, Exception, Fate, Fresh, Head, Part, Refusal};
+use schemas::commit::{
+    self, CommitRecord, Counted, Entries, Exception, Fate, Fresh, Head, Part, Refusal, Source,
+};
 use schemas::key::{ContentHash, Fingerprint};
 use schemas::{Amount, Ledger, Offset, Partition, Quarter, Reason};
 use uuid::Uuid;
@@ -18,12 +20,16 @@ enum Said {
     },
     Duplicate,
     Rerouted(u32),
+    Repeated,
+    Held,
+    Noted(Vec<u8>),
     DeadLettered {
         reason: Reason,
         accepted_ms: i64,
         tenant: String,
         user: String,
         detail: String,
+        row: Option<u64>,
     },
 }
 
@@ -38,13 +44,14 @@ pub(crate) fn head(from: u64, to: u64) -> Head {
         lane: "lane-0".into(),
         max_append_ms: 1_705_312_800_123,
         rerouted_through: Offset(from),
+        released_through: Offset(from / 2),
         ledger: Ledger {
             records: to,
             copies: 1,
             counted: to - 2,
             duplicate: 1,
             rerouted: 1,
-            dead_lettered: [0; 9],
+            ..Ledger::default()
         },
     }
 }
@@ -66,11 +73,25 @@ fn any_said() -> impl Strategy<Value = Said> {
             .prop_map(|(fresh, type_index, user, amount)| Said::Counted { fresh, type_index, user, amount }),
         1 => Just(Said::Duplicate),
         1 => any::<u32>().prop_map(Said::Rerouted),
-        1 => (0_usize..9, any::<i64>(), "[a-z]{0,9}", ".{0,12}", ".{0,100}").prop_map(|(reason, accepted_ms, tenant, user, detail)| {
-            let reason = Reason::ALL[reason];
-            Said::DeadLettered { reason, accepted_ms, tenant, user, detail }
-        }),
+        1 => Just(Said::Repeated),
+        1 => Just(Said::Held),
+        1 => proptest::collection::vec(any::<u8>(), 0..40).prop_map(Said::Noted),
+        1 => (0..Reason::ALL.len(), any::<i64>(), ("[a-z]{0,9}", ".{0,12}", ".{0,100}"), proptest::option::of(0..u64::MAX)).prop_map(
+            |(reason, accepted_ms, (tenant, user, detail), row)| {
+                let reason = Reason::ALL[reason];
+                Said::DeadLettered { reason, accepted_ms, tenant, user, detail, row }
+            },
+        ),
     ]
+}
+
+/// Where a record came from; what is held or noted always says it.
+fn any_source() -> impl Strategy<Value = Option<Source>> {
+    let source = (0_u32..2, proptest::option::of(0_u64..2)).prop_map(|(upload_index, copy_of)| Source {
+        upload_index,
+        copy_of: copy_of.map(Offset),
+    });
+    proptest::option::of(source)
 }
 
 /// A long detail is cut between characters.
@@ -78,49 +99,67 @@ fn cut_detail(detail: &str) -> &str {
     &detail[..detail.floor_char_boundary(200)]
 }
 
-fn add(entries: &mut Entries, offset: Offset, said: &Said) {
-    match said {
-        Said::Counted {
-            fresh,
-            type_index,
-            user,
-            amount,
-        } => {
-            entries.add_counted(&Counted {
-                offset,
-                fresh: *fresh,
-                type_index: *type_index,
-                user,
-                amount: *amount,
-            });
+impl Said {
+    fn source(&self, source: Option<Source>) -> Option<Source> {
+        let first = Source {
+            upload_index: 0,
+            copy_of: None,
+        };
+        match self {
+            Self::Held | Self::Noted(_) => source.or(Some(first)),
+            _ => source,
         }
-        Said::Duplicate => entries.add_exception(&Exception {
-            offset,
-            fate: Fate::Duplicate,
-        }),
-        Said::Rerouted(to) => entries.add_exception(&Exception {
-            offset,
-            fate: Fate::Rerouted(Partition(*to)),
-        }),
-        Said::DeadLettered {
-            reason,
-            accepted_ms,
-            tenant,
-            user,
-            detail,
-        } => {
-            let refusal = Refusal {
+    }
+
+    fn fate(&self) -> Option<Fate<'_>> {
+        Some(match self {
+            Self::Counted { .. } => return None,
+            Self::Duplicate => Fate::Duplicate,
+            Self::Rerouted(to) => Fate::Rerouted(Partition(*to)),
+            Self::Repeated => Fate::Repeated,
+            Self::Held => Fate::Held,
+            Self::Noted(bytes) => Fate::Noted(bytes),
+            Self::DeadLettered {
+                reason,
+                accepted_ms,
+                tenant,
+                user,
+                detail,
+                row,
+            } => Fate::DeadLettered(Refusal {
                 reason: *reason,
                 accepted_ms: *accepted_ms,
                 tenant,
                 user,
-                detail,
-            };
-            entries.add_exception(&Exception {
-                offset,
-                fate: Fate::DeadLettered(refusal),
-            });
-        }
+                detail: cut_detail(detail),
+                row: *row,
+            }),
+        })
+    }
+
+    fn counted(&self, offset: Offset, source: Option<Source>) -> Option<Counted<'_>> {
+        let Self::Counted {
+            fresh,
+            type_index,
+            user,
+            amount,
+        } = self
+        else {
+            return None;
+        };
+        Some(Counted {
+            offset,
+            fresh: *fresh,
+            type_index: *type_index,
+            user,
+            amount: *amount,
+            source,
+        })
+    }
+
+    fn exception(&self, offset: Offset, source: Option<Source>) -> Option<Exception<'_>> {
+        let fate = self.fate()?;
+        Some(Exception { offset, fate, source })
     }
 }
 
@@ -128,15 +167,26 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_was_concluded_is_read(from in 0_u64..1 << 62, said in proptest::collection::vec((1_u64..5, any_said()), 0..60)) {
+    fn what_was_concluded_is_read(
+        from in 2_u64..1 << 62,
+        said in proptest::collection::vec((1_u64..5, any_said(), any_source()), 0..60),
+    ) {
         let mut entries = Entries::default();
         prop_assert_eq!(entries.add_type("acme", "click"), 0);
         prop_assert_eq!(entries.add_type("acme", "view"), 1);
+        prop_assert_eq!(entries.add_upload("acme", Uuid::from_u128(7)), 0);
+        prop_assert_eq!(entries.add_upload("other", Uuid::from_u128(7)), 1);
         let mut offset = from;
         let mut places = vec![];
-        for (step, said) in &said {
-            add(&mut entries, Offset(offset), said);
-            places.push((Offset(offset), said));
+        for (step, said, source) in &said {
+            let (at, source) = (Offset(offset), said.source(*source));
+            if let Some(counted) = said.counted(at, source) {
+                entries.add_counted(&counted);
+            }
+            if let Some(exception) = said.exception(at, source) {
+                entries.add_exception(&exception);
+            }
+            places.push((at, said, source));
             offset += step;
         }
         let head = head(from, offset.max(from + 2));
@@ -146,23 +196,13 @@ proptest! {
         prop_assert_eq!((part.id, part.prev, part.index, part.count), (Uuid::from_u128(5), Uuid::from_u128(4), 0, 1));
         let record = CommitRecord::decode(part.chunk.to_vec()).unwrap();
         prop_assert_eq!(&record.head, &head);
+        let uploads = ["acme", "other"].map(|tenant| (tenant.to_owned(), Uuid::from_u128(7)));
+        prop_assert_eq!(record.uploads.as_slice(), uploads.as_slice());
         let (mut counted, mut exceptions) = (record.counted(), record.exceptions());
-        for (offset, said) in places {
-            match said {
-                Said::Counted { fresh, type_index, user, amount } => {
-                    let expected = Counted { offset, fresh: *fresh, type_index: *type_index, user, amount: *amount };
-                    prop_assert_eq!(counted.next(), Some(expected));
-                }
-                Said::Duplicate => prop_assert_eq!(exceptions.next(), Some(Exception { offset, fate: Fate::Duplicate })),
-                Said::Rerouted(to) => {
-                    let fate = Fate::Rerouted(Partition(*to));
-                    prop_assert_eq!(exceptions.next(), Some(Exception { offset, fate }));
-                }
-                Said::DeadLettered { reason, accepted_ms, tenant, user, detail } => {
-                    let detail = cut_detail(detail);
-                    let refusal = Refusal { reason: *reason, accepted_ms: *accepted_ms, tenant, user, detail };
-                    prop_assert_eq!(exceptions.next(), Some(Exception { offset, fate: Fate::DeadLettered(refusal) }));
-                }
+        for (offset, said, source) in places {
+            match said.counted(offset, source) {
+                expected @ Some(_) => prop_assert_eq!(counted.next(), expected),
+                None => prop_assert_eq!(exceptions.next(), said.exception(offset, source)),
             }
         }
         prop_assert_eq!(counted.next(), None);
@@ -194,6 +234,7 @@ proptest! {
 pub(crate) fn small_body() -> Vec<u8> {
     let mut entries = Entries::default();
     let type_index = entries.add_type("acme", "purchase");
+    entries.add_upload("acme", Uuid::from_u128(7));
     let fresh = Fresh {
         fingerprint: Fingerprint(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff),
         content: ContentHash::from_low_bits(0x01_0203_0405),
@@ -207,25 +248,37 @@ pub(crate) fn small_body() -> Vec<u8> {
         type_index,
         user: "müller",
         amount,
+        source: Some(Source {
+            upload_index: 0,
+            copy_of: Some(Offset(7)),
+        }),
     });
     entries.add_exception(&Exception {
         offset: Offset(1001),
         fate: Fate::Duplicate,
+        source: None,
     });
     entries.add_exception(&Exception {
         offset: Offset(1003),
         fate: Fate::Rerouted(Partition(5)),
+        source: None,
     });
+
     let refusal = Refusal {
         reason: Reason::KeyConflict,
         accepted_ms: 1_705_312_800_123,
         tenant: "acme",
         user: "u1",
         detail: "the amount differs",
+        row: Some(12),
     };
     entries.add_exception(&Exception {
         offset: Offset(1004),
         fate: Fate::DeadLettered(refusal),
+        source: Some(Source {
+            upload_index: 0,
+            copy_of: None,
+        }),
     });
     entries.encode(&head(1000, 1005))
 }
@@ -253,10 +306,12 @@ fn a_record_that_says_two_things_of_one_offset_is_refused() {
     entries.add_exception(&Exception {
         offset: Offset(1000),
         fate: Fate::Duplicate,
+        source: None,
     });
     entries.add_exception(&Exception {
         offset: Offset(1000),
         fate: Fate::Duplicate,
+        source: None,
     });
     assert!(CommitRecord::decode(entries.encode(&head(1000, 1005))).is_err());
 }
@@ -268,6 +323,7 @@ fn a_record_that_speaks_of_offsets_outside_its_own_is_refused() {
         entries.add_exception(&Exception {
             offset: Offset(offset),
             fate: Fate::Duplicate,
+            source: None,
         });
         assert!(CommitRecord::decode(entries.encode(&head(1000, 1005))).is_err());
     }

@@ -17,6 +17,7 @@ pub(crate) fn full_event() -> Event<'static> {
         amount: Amount::from_millionths(-12_500_000),
         upload_id: Some(Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0001)),
         row: Some(300),
+        reverse: true,
         metadata: vec![("currency".into(), "EUR".into()), ("page".into(), "home".into())],
     }
 }
@@ -48,6 +49,7 @@ pub(crate) fn any_event() -> impl Strategy<Value = Event<'static>> {
         amount,
         upload_id: origin.0.map(Uuid::from_u128),
         row: origin.1,
+        reverse: time.1,
         metadata: metadata
             .into_iter()
             .map(|(name, value)| (Cow::Owned(name), Cow::Owned(value)))

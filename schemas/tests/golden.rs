@@ -67,6 +67,7 @@ fn an_event_in_json() {
     let expected = Event {
         upload_id: None,
         row: None,
+        reverse: false,
         ..full_event()
     };
     assert_eq!(json::decode(&bytes, "another", Timestamp(0)), Ok(expected));
@@ -158,6 +159,7 @@ fn a_dead_letter_row() {
         reason: Reason::TooManyTypes,
         user: "müller".into(),
         detail: "more than 1000".into(),
+        upload: Some((Uuid::from_u128(7), 12)),
     };
     assert_eq!(
         DeadLetter::decode(&golden("dead-letter-1", &row.encode())),

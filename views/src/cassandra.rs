@@ -115,7 +115,13 @@ impl Cassandra {
     pub(crate) async fn connect(config: Config) -> Result<Self, Error> {
         let session = session::open(&config).await?;
         let prepare = Statements::prepare(&session, &config);
-        let statements = session::limited(config.connect_timeout, "preparing statements", prepare).await?;
+        // On the heap: it holds the futures of all tables' statements at once.
+        let statements = Box::pin(session::limited(
+            config.connect_timeout,
+            "preparing statements",
+            prepare,
+        ))
+        .await?;
         let in_flight = Semaphore::new(config.in_flight.max(1));
         Ok(Self {
             session,

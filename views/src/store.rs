@@ -212,6 +212,21 @@ impl Store {
         }
     }
 
+    /// Facts and ledgers of one tenant's uploads of one UTC day, with ids from `first` to `last` (both included), by id, partition and offset;
+    /// of a partition the ledger stands before facts.
+    pub async fn upload_rows(
+        &self,
+        tenant: &str,
+        day: Day,
+        first: Uuid,
+        last: Uuid,
+    ) -> Result<Vec<Row>, Error> {
+        match self {
+            Self::Cassandra(store) => store.upload_rows(tenant, day, first, last).await,
+            Self::Embedded(store) => store.upload_rows(tenant, day, first, last).await,
+        }
+    }
+
     /// Every row of a view (not its progress rows), in no order, for the audit. Rows that are written meanwhile may or may
     /// not be among them.
     pub fn scan(&self, view: View) -> BoxStream<'_, Result<Stamped, Error>> {
@@ -249,6 +264,7 @@ mod tests {
         moves_between_threads(store.day_rows("t", Day(0)));
         moves_between_threads(store.user_rows("t", "u", Day(0), Day(1)));
         moves_between_threads(store.dead_letter_rows("t", Day(0), None, 1));
+        moves_between_threads(store.upload_rows("t", Day(0), Uuid::nil(), Uuid::max()));
         moves_between_threads(Store::connect(config.clone()));
     }
 }

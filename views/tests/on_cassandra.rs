@@ -39,6 +39,14 @@ async fn dead_letters_are_paged_oldest_first_also_without_a_tenant() {
 }
 
 #[tokio::test]
+async fn uploads_are_read_by_day_and_by_id_with_the_ledger_before_the_facts() {
+    let keyspace = Keyspace::new().await;
+    scenarios::uploads_are_read_by_day_and_by_id_with_the_ledger_before_the_facts(&keyspace.store().await)
+        .await;
+    keyspace.remove().await;
+}
+
+#[tokio::test]
 async fn a_scan_yields_every_row_with_its_stamp_and_nothing_reserved() {
     let keyspace = Keyspace::new().await;
     scenarios::a_scan_yields_every_row_with_its_stamp_and_nothing_reserved(&keyspace.store().await).await;

@@ -38,6 +38,13 @@ async fn dead_letters_are_paged_oldest_first_also_without_a_tenant() {
 }
 
 #[tokio::test]
+async fn uploads_are_read_by_day_and_by_id_with_the_ledger_before_the_facts() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = views::Store::open(&folder.path().join("views"), 1).await.unwrap();
+    scenarios::uploads_are_read_by_day_and_by_id_with_the_ledger_before_the_facts(&store).await;
+}
+
+#[tokio::test]
 async fn a_scan_yields_every_row_with_its_stamp_and_nothing_reserved() {
     let folder = tempfile::tempdir().unwrap();
     let store = views::Store::open(&folder.path().join("views"), 1).await.unwrap();

@@ -1,9 +1,10 @@
 //! What both stores must do. Each function is one scenario on an empty store.
 
 use crate::rows::{day, dead_letter, living, progress, scan, user};
-use schemas::row::{Progress, Row, View};
+use schemas::row::{Progress, Row, RowKey, View};
 use schemas::{Day, Offset, Partition};
 use std::collections::BTreeMap;
+use uuid::Uuid;
 use views::{Error, STAMP_LIMIT, Store};
 
 pub async fn an_older_version_never_replaces_a_newer_one(store: &Store) {
@@ -297,4 +298,40 @@ pub async fn a_version_that_is_no_offset_is_refused(store: &Store) {
         .await;
     assert!(matches!(refused, Err(Error::Wrong(_))), "{refused:?}");
     assert!(store.day_rows("t", Day(5)).await.unwrap().is_empty());
+}
+
+pub async fn uploads_are_read_by_day_and_by_id_with_the_ledger_before_the_facts(store: &Store) {
+    let row = |id: u128, partition, fact: Option<u64>, version| Row {
+        key: RowKey::Upload {
+            tenant: "t".into(),
+            day: Day(5),
+            upload: Uuid::from_u128(id),
+            fact: fact.map(Offset),
+        },
+        partition: Partition(partition),
+        version: Offset(version),
+        value: vec![version as u8],
+    };
+    // Ids in the order of their bytes, whatever their version.
+    let (low, high) = (7, u128::MAX - 1);
+    let rows = [
+        row(low, 0, None, 3),
+        row(low, 0, Some(0), 1),
+        row(low, 0, Some(2), 3),
+        row(low, 1, None, 9),
+        row(high, 1, Some(8), 9),
+    ];
+    store.upsert(rows.iter().rev().cloned().collect()).await.unwrap();
+    let read = async |first: u128, last: u128| {
+        let bounds = (Uuid::from_u128(first), Uuid::from_u128(last));
+        store.upload_rows("t", Day(5), bounds.0, bounds.1).await.unwrap()
+    };
+    assert_eq!(read(0, u128::MAX).await, rows);
+    assert_eq!(read(low, low).await, rows[..4]);
+    assert_eq!(read(low + 1, u128::MAX).await, rows[4..]);
+    assert_eq!(read(high, low).await, []);
+    for (tenant, day) in [("t", Day(6)), ("u", Day(5))] {
+        let other = store.upload_rows(tenant, day, Uuid::nil(), Uuid::max()).await;
+        assert_eq!(other.unwrap(), []);
+    }
 }

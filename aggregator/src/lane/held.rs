@@ -15,7 +15,7 @@ pub(super) struct Held {
     /// Records behind the end of the log, when last asked.
     pub(super) lag: u64,
     pub(super) lag_asked: Option<Instant>,
-    pub(super) reroute_after: Option<Instant>,
+    pub(super) outbox_after: Option<Instant>,
 }
 
 /// What a partition is doing.
@@ -46,7 +46,7 @@ impl Held {
             waiting: None,
             lag: 0,
             lag_asked: None,
-            reroute_after: None,
+            outbox_after: None,
         }
     }
 

@@ -35,7 +35,16 @@ impl Metrics {
             )
         };
         let outcome = || {
-            let words = ["counted", "duplicate", "rerouted"].into_iter();
+            let words = [
+                "counted",
+                "duplicate",
+                "rerouted",
+                "reversed",
+                "held",
+                "repeated",
+                "noted",
+            ]
+            .into_iter();
             Label::new("outcome", words.chain(Reason::ALL.map(Reason::word)))
         };
         let result = |words: [&'static str; 2]| Label::new("result", words);
@@ -75,7 +84,7 @@ impl Metrics {
             )?,
             copies: counters(
                 "tidemark_lane_copied_records_total",
-                "Copies of misplaced records written.",
+                "Copies of misplaced and of released records written, and words to other partitions.",
             )?,
             commits: registry.counters(
                 "tidemark_lane_commits_total",
@@ -116,6 +125,10 @@ impl Metrics {
         count("counted", after.counted - before.counted);
         count("duplicate", after.duplicate - before.duplicate);
         count("rerouted", after.rerouted - before.rerouted);
+        count("reversed", after.reversed - before.reversed);
+        count("held", after.held - before.held);
+        count("repeated", after.repeated - before.repeated);
+        count("noted", after.noted - before.noted);
         for reason in Reason::ALL {
             count(
                 reason.word(),

@@ -186,6 +186,7 @@ impl Open {
                     key: stored.key,
                     value: stored.value,
                     origin: stored.origin,
+                    kind: stored.kind,
                 });
                 next = frame.offset.next();
             }

@@ -1,11 +1,12 @@
 //! Records inside a frame's body. Their offsets are consecutive and their append time is the frame's, so neither is stored.
 //!
 //! ```text
-//! flags u8 (1 key, 2 value, 4 origin, 8 headers) | key | value | origin: partition, offset, append_ms | headers: count, (name, value)...
+//! flags u8 (1 key, 2 value, 4 origin, 8 headers, 16 held, 32 fact, 64 the origin is held)
+//! | key | value | origin: partition, offset, append_ms | headers: count, (name, value)...
 //! ```
 //! Numbers are varints, bytes stand behind their length, as in `schemas::wire`.
 
-use crate::batch::{Chunk, ORIGIN_HEADER, Origin};
+use crate::batch::{Chunk, Kind, ORIGIN_HEADER, Origin};
 use crate::ports::DeadLetterCopy;
 use schemas::wire::{self, Malformed, Reader};
 use schemas::{Offset, Partition};
@@ -14,6 +15,11 @@ const KEY: u8 = 1;
 const VALUE: u8 = 2;
 const ORIGIN: u8 = 4;
 const HEADERS: u8 = 8;
+const HELD: u8 = 16;
+const FACT: u8 = 32;
+const OF_HELD: u8 = 64;
+/// About what a copy's origin takes.
+const ORIGIN_BYTES: usize = 24;
 
 /// One record as a body holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +27,7 @@ pub(super) struct Stored<'a> {
     pub(super) key: Option<&'a [u8]>,
     pub(super) value: Option<&'a [u8]>,
     pub(super) origin: Option<Origin>,
+    pub(super) kind: Kind,
 }
 
 /// What one append brings.
@@ -40,7 +47,10 @@ impl Payload {
         /// Flags and lengths of a record.
         const EACH: usize = 8;
         match self {
-            Self::Events(chunk) => chunk.bytes() + chunk.len() * (EACH + header_bytes(chunk.headers())),
+            Self::Events(chunk) => {
+                let headers = header_bytes(chunk.headers());
+                chunk.bytes() + chunk.len() * (EACH + headers + chunk.origin(0).map_or(0, |_| ORIGIN_BYTES))
+            }
             Self::Parts(parts) => parts.iter().map(|part| part.len() + EACH).sum(),
             Self::DeadLetters(copies) => copies.iter().map(dead_letter_bytes).sum(),
         }
@@ -50,9 +60,18 @@ impl Payload {
     pub(super) fn encode(&self, body: &mut Vec<u8>) -> u32 {
         match self {
             Self::Events(chunk) => {
+                let kind = match chunk.kind() {
+                    Kind::Event => 0,
+                    Kind::Held => HELD,
+                    Kind::Fact => FACT,
+                };
                 let mut tail = Vec::new();
-                let flags = put_headers(&mut tail, chunk.headers());
-                for (key, value) in chunk.iter() {
+                let mut flags = kind | put_headers(&mut tail, None, chunk.headers());
+                for (index, (key, value)) in chunk.iter().enumerate() {
+                    if let Some(origin) = chunk.origin(index) {
+                        tail.clear();
+                        flags = kind | put_headers(&mut tail, Some(origin), chunk.headers());
+                    }
                     put(body, flags, Some(key), Some(value), &tail);
                 }
                 chunk.len() as u32
@@ -66,7 +85,7 @@ impl Payload {
             Self::DeadLetters(copies) => {
                 for copy in copies {
                     let mut tail = Vec::new();
-                    let flags = put_headers(&mut tail, &copy.headers);
+                    let flags = put_headers(&mut tail, None, &copy.headers);
                     put(
                         body,
                         flags,
@@ -101,12 +120,12 @@ fn put(body: &mut Vec<u8>, flags: u8, key: Option<&[u8]>, value: Option<&[u8]>, 
 }
 
 /// Writes what stands behind a record's value and says its flags. A copy's origin is stored as numbers.
-fn put_headers(tail: &mut Vec<u8>, headers: &[(String, Vec<u8>)]) -> u8 {
+fn put_headers(tail: &mut Vec<u8>, origin: Option<Origin>, headers: &[(String, Vec<u8>)]) -> u8 {
     let origin_of =
         |(name, value): &(String, Vec<u8>)| (name == ORIGIN_HEADER).then(|| Origin::decode(value)).flatten();
     let mut flags = 0;
-    if let Some(origin) = headers.iter().find_map(origin_of) {
-        flags |= ORIGIN;
+    if let Some(origin) = origin.or_else(|| headers.iter().find_map(origin_of)) {
+        flags |= ORIGIN | if origin.held { OF_HELD } else { 0 };
         wire::put_u64(tail, u64::from(origin.partition.0));
         wire::put_u64(tail, origin.offset.0);
         wire::put_i64(tail, origin.append_ms);
@@ -127,7 +146,13 @@ fn put_headers(tail: &mut Vec<u8>, headers: &[(String, Vec<u8>)]) -> u8 {
 /// Reads the next record of a body.
 pub(super) fn read<'a>(reader: &mut Reader<'a>) -> Result<Stored<'a>, Malformed> {
     let flags = reader.byte()?;
-    if flags & !(KEY | VALUE | ORIGIN | HEADERS) != 0 {
+    let kind = match flags & (HELD | FACT) {
+        0 => Kind::Event,
+        HELD => Kind::Held,
+        FACT => Kind::Fact,
+        _ => return Err(reader.malformed()),
+    };
+    if flags & !(KEY | VALUE | ORIGIN | HEADERS | HELD | FACT | OF_HELD) != 0 {
         return Err(reader.malformed());
     }
     let key = if flags & KEY != 0 {
@@ -141,7 +166,7 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>) -> Result<Stored<'a>, Malformed>
         None
     };
     let origin = if flags & ORIGIN != 0 {
-        Some(read_origin(reader)?)
+        Some(read_origin(reader, flags & OF_HELD != 0)?)
     } else {
         None
     };
@@ -151,14 +176,20 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>) -> Result<Stored<'a>, Malformed>
             reader.bytes()?;
         }
     }
-    Ok(Stored { key, value, origin })
+    Ok(Stored {
+        key,
+        value,
+        origin,
+        kind,
+    })
 }
 
-fn read_origin(reader: &mut Reader<'_>) -> Result<Origin, Malformed> {
+fn read_origin(reader: &mut Reader<'_>, held: bool) -> Result<Origin, Malformed> {
     Ok(Origin {
         partition: Partition(reader.u32()?),
         offset: Offset(reader.u64()?),
         append_ms: reader.i64()?,
+        held,
     })
 }
 
@@ -173,6 +204,7 @@ mod tests {
             partition: Partition(2),
             offset: Offset(300),
             append_ms: -1,
+            held: true,
         };
         let mut chunk = Chunk::new(Partition(0));
         chunk.push(b"key", b"value");
@@ -185,14 +217,27 @@ mod tests {
             value: None,
             headers: vec![("reason".into(), vec![])],
         };
+        let mut copies = Chunk::new(Partition(0));
+        copies.set_kind(Kind::Held);
+        copies.push_copy(b"key", b"value", origin);
+        copies.push_copy(
+            b"key",
+            b"value",
+            Origin {
+                held: false,
+                offset: Offset(1),
+                ..origin
+            },
+        );
         let payloads = [
+            Payload::Events(copies),
             Payload::Events(chunk),
             Payload::Parts(vec![b"part".to_vec()]),
             Payload::DeadLetters(vec![dead]),
         ];
         let mut body = Vec::new();
         let counts: Vec<u32> = payloads.iter().map(|payload| payload.encode(&mut body)).collect();
-        assert_eq!(counts, [1, 1, 1]);
+        assert_eq!(counts, [2, 1, 1, 1]);
         assert!(body.len() <= payloads.iter().map(Payload::bytes).sum());
 
         let mut reader = Reader::new(&body, "body");
@@ -200,14 +245,23 @@ mod tests {
             key: Some(b"key"),
             value: Some(b"value"),
             origin: Some(origin),
+            kind: Kind::Event,
         };
+        let held = Stored {
+            kind: Kind::Held,
+            ..event
+        };
+        assert_eq!(read(&mut reader).unwrap(), held);
+        let second = read(&mut reader).unwrap().origin.unwrap();
+        assert_eq!((second.offset, second.held), (Offset(1), false));
         assert_eq!(read(&mut reader).unwrap(), event);
         assert_eq!(
             read(&mut reader).unwrap(),
             Stored {
                 key: None,
                 value: Some(b"part"),
-                origin: None
+                origin: None,
+                kind: Kind::Event,
             }
         );
         assert_eq!(
@@ -215,7 +269,8 @@ mod tests {
             Stored {
                 key: Some(b"0/1"),
                 value: None,
-                origin: None
+                origin: None,
+                kind: Kind::Event,
             }
         );
         reader.finish().unwrap();

@@ -189,8 +189,9 @@ fn fit(chunk: &Chunk) -> Result<(), AppendError> {
     if chunk.is_empty() {
         return Err(AppendError::Refused("a chunk without records".to_owned()));
     }
+    // Origins differ by some digits.
     let headers: usize = chunk
-        .headers()
+        .headers_of(0)
         .iter()
         .map(|(name, value)| name.len() + value.len() + 10)
         .sum();

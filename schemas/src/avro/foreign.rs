@@ -29,10 +29,11 @@ enum Slot {
     Amount,
     Upload,
     Row,
+    Reverse,
     Metadata,
 }
 
-const SLOTS: [(&str, Slot); 10] = [
+const SLOTS: [(&str, Slot); 11] = [
     ("tenant", Slot::Tenant),
     ("idempotency_key", Slot::Key),
     ("user_id", Slot::User),
@@ -42,6 +43,7 @@ const SLOTS: [(&str, Slot); 10] = [
     ("amount", Slot::Amount),
     ("upload_id", Slot::Upload),
     ("row", Slot::Row),
+    ("reverse", Slot::Reverse),
     ("metadata", Slot::Metadata),
 ];
 /// The fields without which no event can be read.
@@ -101,6 +103,7 @@ impl Foreign {
             amount: None,
             upload_id: None,
             row: None,
+            reverse: false,
             metadata: vec![],
         };
         for (slot, id) in &self.fields {
@@ -115,6 +118,7 @@ impl Foreign {
                 Some(Slot::Amount) => event.amount = walk.amount(*id)?,
                 Some(Slot::Upload) => event.upload_id = walk.upload(*id)?,
                 Some(Slot::Row) => event.row = walk.row(*id)?,
+                Some(Slot::Reverse) => event.reverse = walk.boolean(*id)?,
                 Some(Slot::Metadata) => event.metadata = walk.metadata(*id)?,
             }
         }

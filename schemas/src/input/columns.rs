@@ -24,6 +24,7 @@ enum Role {
     Type,
     Time,
     Amount,
+    Reverse,
     /// Metadata under this name.
     Metadata(String),
 }
@@ -63,6 +64,7 @@ impl Columns {
                 Some(Known::Time) => Role::Time,
                 Some(Known::LooseTime) if !has_time => Role::Time,
                 Some(Known::Amount) => Role::Amount,
+                Some(Known::Reverse) => Role::Reverse,
                 _ => Role::Metadata((*name).to_owned()),
             })
             .collect();
@@ -103,6 +105,7 @@ impl Columns {
                 Role::Type => raw.event_type = Some(text),
                 Role::Time => raw.timestamp = Some(text),
                 Role::Amount => raw.amount = Some(text),
+                Role::Reverse => raw.reverse = Some(text),
                 Role::Metadata(name) => raw.metadata.push((Cow::Borrowed(name), text)),
             }
         }
@@ -136,6 +139,7 @@ impl Role {
             Self::Type => Field::EventType,
             Self::Time => Field::Timestamp,
             Self::Amount => Field::Amount,
+            Self::Reverse => Field::Reverse,
             Self::Metadata(_) => Field::Metadata,
         }
     }

@@ -12,10 +12,11 @@ pub(super) enum Known {
     /// `time`: the time where no field says so more clearly, else metadata.
     LooseTime,
     Amount,
+    Reverse,
     Metadata,
 }
 
-const NAMES: [(&str, Known); 13] = [
+const NAMES: [(&str, Known); 14] = [
     ("user_id", Known::User),
     ("userId", Known::User),
     ("event_type", Known::Type),
@@ -28,6 +29,7 @@ const NAMES: [(&str, Known); 13] = [
     ("amount", Known::Amount),
     ("idempotency_key", Known::Key),
     ("idempotencyKey", Known::Key),
+    ("reverse", Known::Reverse),
     ("metadata", Known::Metadata),
 ];
 

@@ -64,6 +64,7 @@ impl<'a> Sorter<'a> {
                 scalar(Field::Timestamp, value)?,
             ),
             Some(Known::Amount) => set(&mut raw.amount, Field::Amount, scalar(Field::Amount, value)?),
+            Some(Known::Reverse) => set(&mut raw.reverse, Field::Reverse, boolean(value)?),
             Some(Known::LooseType) => set(&mut self.loose_type, Field::EventType, Some((name, value))),
             Some(Known::LooseTime) => set(&mut self.loose_time, Field::Timestamp, Some((name, value))),
             Some(Known::Metadata) if value.starts_with('{') => {
@@ -143,6 +144,19 @@ fn scalar(field: Field, value: &str) -> Result<Option<Cow<'_, str>>, Invalid> {
         Some(b'-' | b'0'..=b'9') => Ok(Some(Cow::Borrowed(value))),
         Some(b'"' | b'n') => string(field, value),
         _ => Err(Invalid::new(field, "not_text", "must be a string or a number")),
+    }
+}
+
+/// `true` or `false`, bare or as a string, or nothing where it is null.
+fn boolean(value: &str) -> Result<Option<Cow<'_, str>>, Invalid> {
+    match value {
+        "true" | "false" => Ok(Some(Cow::Borrowed(value))),
+        _ if value.starts_with(['"', 'n']) => string(Field::Reverse, value),
+        _ => Err(Invalid::new(
+            Field::Reverse,
+            "not_a_boolean",
+            "must be true or false",
+        )),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Cassandra;
 use super::session::{fate, retried, unexpected};
-use super::write::number;
+use super::write::{LEDGER, number};
 use crate::{Error, STAMP_LIMIT, Stamped};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use schemas::row::{Progress, Row, RowKey, View, user_bucket};
@@ -13,6 +13,7 @@ use scylla::serialize::row::SerializeRow;
 use scylla::statement::prepared::PreparedStatement;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use uuid::Uuid;
 
 /// Years of a user read at once.
 const YEARS_AT_ONCE: usize = 8;
@@ -20,6 +21,7 @@ const YEARS_AT_ONCE: usize = 8;
 type DayColumns = (String, i32, String, i32, Option<Vec<u8>>, Option<i64>);
 type UserColumns = (i32, i32, String, String, i32, i32, Option<Vec<u8>>, Option<i64>);
 type DeadLetterColumns = (String, i32, i64, i32, i64, Option<Vec<u8>>, Option<i64>);
+type UploadColumns = (String, i32, Vec<u8>, i32, i64, Option<Vec<u8>>, Option<i64>);
 pub(super) type ProgressColumns = (i32, Option<Vec<u8>>, Option<i64>);
 
 /// A row of a table in Rust's types.
@@ -90,11 +92,26 @@ impl Cassandra {
         rows_of(rows)
     }
 
+    pub(crate) async fn upload_rows(
+        &self,
+        tenant: &str,
+        day: Day,
+        first: Uuid,
+        last: Uuid,
+    ) -> Result<Vec<Row>, Error> {
+        let statement = &self.statements.table(View::Uploads).select;
+        let bounds = (first.as_bytes().as_slice(), last.as_bytes().as_slice());
+        let values = (tenant, number(day.0, "day")?, bounds.0, bounds.1);
+        let rows: Vec<UploadColumns> = self.all(statement, &values).await?;
+        rows_of(rows)
+    }
+
     pub(crate) fn scan(&self, view: View) -> BoxStream<'_, Result<Stamped, Error>> {
         match view {
             View::Days => self.scan_as::<DayColumns>(view),
             View::Users => self.scan_as::<UserColumns>(view),
             View::DeadLetters => self.scan_as::<DeadLetterColumns>(view),
+            View::Uploads => self.scan_as::<UploadColumns>(view),
             View::Progress => stream::empty().boxed(),
         }
     }
@@ -268,6 +285,30 @@ impl Columns for DeadLetterColumns {
             day: Day(unsigned(day)?),
             accepted_ms,
             offset: Offset(offset),
+        };
+        stamped_row(key, p, value, stamp)
+    }
+}
+
+impl Columns for UploadColumns {
+    fn stamped(self) -> Result<Option<Stamped>, Error> {
+        let (tenant, day, upload, p, offset, value, stamp) = self;
+        if day < 0 {
+            return Ok(None);
+        }
+        let wrong = |what: String| Error::Wrong(format!("a key has {what}"));
+        let fact = match offset {
+            LEDGER => None,
+            offset => {
+                let offset = u64::try_from(offset).map_err(|_| wrong(format!("the offset {offset}")))?;
+                Some(Offset(offset))
+            }
+        };
+        let key = RowKey::Upload {
+            tenant,
+            day: Day(unsigned(day)?),
+            upload: Uuid::from_slice(&upload).map_err(|_| wrong("an upload that is no UUID".into()))?,
+            fact,
         };
         stamped_row(key, p, value, stamp)
     }

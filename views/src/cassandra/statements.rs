@@ -19,6 +19,7 @@ pub(super) struct Statements {
     days: Table,
     users: Table,
     dead_letters: Table,
+    uploads: Table,
     progress: Table,
 }
 
@@ -40,13 +41,15 @@ pub(super) struct Table {
 
 impl Statements {
     pub(super) async fn prepare(session: &Session, config: &Config) -> Result<Self, Error> {
-        let [days, users, dead_letters, progress] =
+        let [days, users, dead_letters, uploads, progress] =
             View::ALL.map(|view| Table::prepare(session, config, view));
-        let (days, users, dead_letters, progress) = futures::try_join!(days, users, dead_letters, progress)?;
+        let (days, users, dead_letters, uploads, progress) =
+            futures::try_join!(days, users, dead_letters, uploads, progress)?;
         Ok(Self {
             days,
             users,
             dead_letters,
+            uploads,
             progress,
         })
     }
@@ -56,6 +59,7 @@ impl Statements {
             View::Days => &self.days,
             View::Users => &self.users,
             View::DeadLetters => &self.dead_letters,
+            View::Uploads => &self.uploads,
             View::Progress => &self.progress,
         }
     }
@@ -114,6 +118,7 @@ fn question(view: View) -> &'static str {
         View::DeadLetters => {
             "WHERE tenant = ? AND day = ? AND (accepted_ms, p, log_offset) > (?, ?, ?) LIMIT ?"
         }
+        View::Uploads => "WHERE tenant = ? AND day = ? AND upload >= ? AND upload <= ?",
         View::Progress => "WHERE view_name = ?",
     }
 }

@@ -18,6 +18,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 /// Bytes of values in one batch of more than one row; a larger row goes alone.
 const BATCH_BYTES: usize = 64 << 10;
 
+/// Stands for the offset of a fact where a row is an upload's ledger.
+pub(super) const LEDGER: i64 = -1;
+
 /// A row as it is bound to its table's insert.
 struct Bound<'a> {
     partition: StorePartition<'a>,
@@ -33,6 +36,7 @@ enum StorePartition<'a> {
     Day(&'a str, i32),
     User { bucket: i32, year: i32 },
     DeadLetter(&'a str, i32),
+    Upload(&'a str, i32),
 }
 
 impl Cassandra {
@@ -127,6 +131,7 @@ impl<'a> Bound<'a> {
             RowKey::DeadLetter { tenant, day, .. } => {
                 StorePartition::DeadLetter(tenant, number(day.0, "day")?)
             }
+            RowKey::Upload { tenant, day, .. } => StorePartition::Upload(tenant, number(day.0, "day")?),
         };
         Ok(Self {
             partition,
@@ -172,6 +177,12 @@ impl SerializeRow for Bound<'_> {
             ) => {
                 let offset = i64::try_from(offset.0).map_err(SerializationError::new)?;
                 (tenant, day, *accepted_ms, p, offset, value, stamp).serialize(context, writer)
+            }
+            (StorePartition::Upload(tenant, day), RowKey::Upload { upload, fact, .. }) => {
+                let offset = fact.map_or(Ok(LEDGER), |offset| i64::try_from(offset.0));
+                let offset = offset.map_err(SerializationError::new)?;
+                (tenant, day, upload.as_bytes().as_slice(), p, offset, value, stamp)
+                    .serialize(context, writer)
             }
             _ => Err(SerializationError::new(std::io::Error::other(
                 "row of another view",

@@ -7,11 +7,15 @@
 use crate::Error;
 use schemas::row::{Row, RowKey, View};
 use schemas::{Day, Offset, Partition};
+use uuid::Uuid;
 
 /// The layout that this release reads and writes.
 pub(super) const LAYOUT: u8 = 1;
 /// Bytes of the version before a value's blob.
 const VERSION_BYTES: usize = 8;
+
+/// Stands for the offset of a fact where a row is an upload's ledger.
+const LEDGER: i64 = -1;
 
 const META: u8 = 0;
 const PROGRESS: u8 = 4;
@@ -22,6 +26,7 @@ fn tag(view: View) -> u8 {
         View::Days => 1,
         View::Users => 2,
         View::DeadLetters => 3,
+        View::Uploads => 5,
         View::Progress => PROGRESS,
     }
 }
@@ -70,6 +75,17 @@ pub(super) fn put_row(out: &mut Vec<u8>, row: &Row) {
             put_dead_letters(out, tenant, *day);
             put_dead_letter(out, *accepted_ms, row.partition, *offset);
         }
+        RowKey::Upload {
+            tenant,
+            day,
+            upload,
+            fact,
+        } => {
+            put_upload(out, tenant, *day, *upload);
+            out.extend_from_slice(&row.partition.0.to_be_bytes());
+            // As CQL's -1 for a ledger: before all facts.
+            put_signed(out, fact.map_or(LEDGER, |offset| offset.0 as i64));
+        }
     }
 }
 
@@ -93,6 +109,14 @@ pub(super) fn put_dead_letters(out: &mut Vec<u8>, tenant: &str, day: Day) {
     out.push(tag(View::DeadLetters));
     put_text(out, tenant);
     out.extend_from_slice(&day.0.to_be_bytes());
+}
+
+/// Appends the prefix of an upload.
+pub(super) fn put_upload(out: &mut Vec<u8>, tenant: &str, day: Day, upload: Uuid) {
+    out.push(tag(View::Uploads));
+    put_text(out, tenant);
+    out.extend_from_slice(&day.0.to_be_bytes());
+    out.extend_from_slice(upload.as_bytes());
 }
 
 /// Appends one dead letter's place behind [`put_dead_letters`].
@@ -197,6 +221,19 @@ pub(super) fn read_row(key: &[u8], value: &[u8]) -> Result<Row, Error> {
             };
             (key, partition)
         }
+        5 => {
+            let (tenant, day) = (take_text(&mut rest)?, take_day(&mut rest)?);
+            let upload = Uuid::from_bytes(take(&mut rest)?);
+            let partition = take_partition(&mut rest)?;
+            let offset = i64::from_be_bytes(take(&mut rest)?) ^ i64::MIN;
+            let key = RowKey::Upload {
+                tenant,
+                day,
+                upload,
+                fact: (offset != LEDGER).then_some(Offset(offset as u64)),
+            };
+            (key, partition)
+        }
         _ => return Err(malformed()),
     };
     done(rest)?;
@@ -272,6 +309,18 @@ mod tests {
                     offset: Offset(offset)
                 }
             ),
+            (
+                text(),
+                any::<u32>(),
+                any::<u128>(),
+                proptest::option::of(0..=i64::MAX as u64)
+            )
+                .prop_map(|(tenant, day, upload, fact)| RowKey::Upload {
+                    tenant,
+                    day: Day(day),
+                    upload: Uuid::from_u128(upload),
+                    fact: fact.map(Offset)
+                }),
         ]
     }
 
@@ -299,6 +348,23 @@ mod tests {
                 p,
                 offset.0,
             ),
+            RowKey::Upload {
+                tenant,
+                day,
+                upload,
+                fact,
+            } => {
+                let offset = fact.map_or(0, |offset| offset.0 + 1);
+                (
+                    tenant,
+                    String::new(),
+                    day.0,
+                    upload.simple().to_string(),
+                    0,
+                    p,
+                    offset,
+                )
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use schemas::{Day, Offset, Partition};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// Rows of a scan in memory at once.
 const SCAN_ROWS: usize = 2_000;
@@ -83,10 +84,30 @@ impl Embedded {
         blocking(move || store.range((from, Bound::Included(to)), limit)).await
     }
 
+    pub(crate) async fn upload_rows(
+        self: &Arc<Self>,
+        tenant: &str,
+        day: Day,
+        first: Uuid,
+        last: Uuid,
+    ) -> Result<Vec<Row>, Error> {
+        if first > last {
+            return Ok(Vec::new());
+        }
+        let (mut from, mut to) = (Vec::new(), Vec::new());
+        keys::put_upload(&mut from, tenant, day, first);
+        keys::put_upload(&mut to, tenant, day, last);
+        to.extend_from_slice(&BEHIND);
+        let store = Arc::clone(self);
+        blocking(move || store.range((Bound::Included(from), Bound::Included(to)), usize::MAX)).await
+    }
+
     pub(crate) fn scan(self: &Arc<Self>, view: View) -> BoxStream<'_, Result<Stamped, Error>> {
         let from = match view {
             View::Progress => None,
-            View::Days | View::Users | View::DeadLetters => Some(Bound::Included(keys::rows(view))),
+            View::Days | View::Users | View::DeadLetters | View::Uploads => {
+                Some(Bound::Included(keys::rows(view)))
+            }
         };
         let mut end = keys::rows(view);
         end.extend_from_slice(&[0xff; 3]); // no text holds FF, so this is behind every row of the view

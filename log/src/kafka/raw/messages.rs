@@ -2,7 +2,7 @@
 
 use super::handle::text;
 use super::topic::Topic;
-use crate::batch::{ORIGIN_HEADER, Origin, Record};
+use crate::batch::{KIND_HEADER, Kind, ORIGIN_HEADER, Origin, Record};
 use rdkafka::bindings as native;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use schemas::Offset;
@@ -17,6 +17,7 @@ pub(in crate::kafka) struct Messages {
     /// The one looked at; destroyed when the next is asked for.
     current: *mut native::rd_kafka_message_t,
     origin: CString,
+    kind: CString,
     /// Messages must go before the client that fetched them.
     _topic: Arc<Topic>,
 }
@@ -38,11 +39,12 @@ pub(in crate::kafka) enum Seen<'a> {
 impl Messages {
     pub(super) fn new(taken: Vec<*mut native::rd_kafka_message_t>, topic: Arc<Topic>) -> Self {
         // A name of ours has no zero byte.
-        let origin = CString::new(ORIGIN_HEADER).unwrap_or_default();
+        let name = |name: &str| CString::new(name).unwrap_or_default();
         Self {
             taken: taken.into_iter(),
             current: null_mut(),
-            origin,
+            origin: name(ORIGIN_HEADER),
+            kind: name(KIND_HEADER),
             _topic: topic,
         }
     }
@@ -79,31 +81,20 @@ impl Messages {
                 native::rd_kafka_message_leader_epoch(message),
             )
         };
+        let headers = headers(message);
         let record = Record {
             offset: offset(message.offset),
             append_ms,
             key: bytes(message.key, message.key_len),
             value: bytes(message.payload, message.len),
-            origin: self.origin(message),
+            origin: headers
+                .and_then(|headers| header(headers, &self.origin))
+                .and_then(Origin::decode),
+            kind: headers
+                .and_then(|headers| header(headers, &self.kind))
+                .map_or(Kind::Event, Kind::of_word),
         };
         Seen::Record(record, epoch)
-    }
-
-    fn origin(&self, message: &native::rd_kafka_message_t) -> Option<Origin> {
-        let mut headers = null_mut();
-        // SAFETY: the message is alive; the headers stay its own. Without headers this is one comparison.
-        let code = unsafe { native::rd_kafka_message_headers(message, &mut headers) };
-        if Code::from(code) != Code::NoError {
-            return None;
-        }
-        let (mut value, mut size): (*const c_void, usize) = (null(), 0);
-        // SAFETY: headers and name are alive; value and size are ours.
-        let code =
-            unsafe { native::rd_kafka_header_get_last(headers, self.origin.as_ptr(), &mut value, &mut size) };
-        match Code::from(code) {
-            Code::NoError => Origin::decode(bytes(value.cast_mut(), size)?),
-            _ => None,
-        }
     }
 
     fn drop_current(&mut self) {
@@ -121,6 +112,35 @@ impl Drop for Messages {
             self.drop_current();
             self.current = self.taken.next().unwrap_or(null_mut());
         }
+    }
+}
+
+/// A message's headers, which stay its own.
+#[derive(Clone, Copy)]
+struct Headers<'a> {
+    list: *mut native::rd_kafka_headers_t,
+    _message: &'a native::rd_kafka_message_t,
+}
+
+fn headers(message: &native::rd_kafka_message_t) -> Option<Headers<'_>> {
+    let mut list = null_mut();
+    // SAFETY: the message is alive; the headers stay its own. Without headers this is one comparison.
+    let code = unsafe { native::rd_kafka_message_headers(message, &mut list) };
+    (Code::from(code) == Code::NoError).then_some(Headers {
+        list,
+        _message: message,
+    })
+}
+
+/// The last value under a name; it lives as long as the message.
+fn header<'a>(headers: Headers<'a>, name: &CString) -> Option<&'a [u8]> {
+    let (mut value, mut size): (*const c_void, usize) = (null(), 0);
+    // SAFETY: headers and name are alive; value and size are ours.
+    let code =
+        unsafe { native::rd_kafka_header_get_last(headers.list, name.as_ptr(), &mut value, &mut size) };
+    match Code::from(code) {
+        Code::NoError => bytes(value.cast_mut(), size),
+        _ => None,
     }
 }
 

@@ -103,16 +103,16 @@ impl Topic {
     pub(in crate::kafka) fn produce(&self, chunk: &Chunk, mut ticket: Ticket) {
         *ticket.left.get_mut() = chunk.len() + 1;
         let ticket = Box::into_raw(Box::new(ticket));
-        if chunk.headers().is_empty() {
+        if chunk.is_plain() {
             self.produce_plain(chunk, ticket);
         } else {
-            for (key, value) in chunk.iter() {
+            for (index, (key, value)) in chunk.iter().enumerate() {
                 let (key, value) = (Some(key), Some(value));
                 let copy = Copy {
                     partition: chunk.partition,
                     key,
                     value,
-                    headers: chunk.headers(),
+                    headers: &chunk.headers_of(index),
                 };
                 if let Err(failure) = self.send(copy, ticket.cast()) {
                     // SAFETY: this record will have no other report.

@@ -1,0 +1,190 @@
+//! The reading of a commit record: checked as a whole once, so that reading its entries cannot fail half-way.
+
+use super::{
+    Counted, Exception, Fate, Fresh, Head, Refusal, Source, TAG_DEAD_LETTERED, TAG_DUPLICATE, TAG_HELD,
+    TAG_NOTED, TAG_REPEATED, TAG_REROUTED,
+};
+use crate::wire::{Malformed, Reader};
+use crate::{Amount, Offset, Partition, Reason};
+use uuid::Uuid;
+
+/// A commit record put together from its parts.
+#[derive(Clone, Debug)]
+pub struct CommitRecord {
+    /// All but the entries.
+    pub head: Head,
+    /// (tenant, event type), as entries refer to them.
+    pub types: Vec<(String, String)>,
+    /// (tenant, id) of uploads, as entries refer to them.
+    pub uploads: Vec<(String, Uuid)>,
+    /// How many events changed the counts.
+    pub counted_count: u64,
+    /// How many records it did not count.
+    pub exception_count: u64,
+    body: Vec<u8>,
+    counted: std::ops::Range<usize>,
+    exceptions: std::ops::Range<usize>,
+}
+
+impl CommitRecord {
+    /// Reads a body. The entries are checked once here, so that reading them again cannot fail half-way.
+    pub fn decode(body: Vec<u8>) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(&body, "commit record");
+        let head = Head::decode(&mut reader)?;
+        let mut types = Vec::with_capacity(reader.clone().count(2)?);
+        for _ in 0..reader.count(2)? {
+            types.push((reader.text()?.to_owned(), reader.text()?.to_owned()));
+        }
+        let mut uploads = Vec::with_capacity(reader.clone().count(17)?);
+        for _ in 0..reader.count(17)? {
+            uploads.push((reader.text()?.to_owned(), Uuid::from_bytes(reader.array()?)));
+        }
+        let mut section = || -> Result<(u64, std::ops::Range<usize>), Malformed> {
+            let count = reader.u64()?;
+            let length = reader.bytes()?.len();
+            let end = body.len() - reader.remaining();
+            Ok((count, end - length..end))
+        };
+        let (counted_count, counted) = section()?;
+        let (exception_count, exceptions) = section()?;
+        reader.finish()?;
+        let record = Self {
+            head,
+            types,
+            uploads,
+            counted_count,
+            exception_count,
+            body,
+            counted,
+            exceptions,
+        };
+        record.check()?;
+        Ok(record)
+    }
+
+    /// The events that changed the counts, in the order of offsets.
+    pub fn counted(&self) -> impl Iterator<Item = Counted<'_>> {
+        let mut reader = Reader::new(
+            self.body.get(self.counted.clone()).unwrap_or_default(),
+            "counted entry",
+        );
+        let mut last = 0;
+        std::iter::from_fn(move || read_counted(&mut reader, &mut last).ok())
+    }
+
+    /// The records that were not counted, in the order of offsets.
+    pub fn exceptions(&self) -> impl Iterator<Item = Exception<'_>> {
+        let mut reader = Reader::new(
+            self.body.get(self.exceptions.clone()).unwrap_or_default(),
+            "exception",
+        );
+        let mut last = 0;
+        std::iter::from_fn(move || read_exception(&mut reader, &mut last).ok())
+    }
+
+    /// Entries lie in [from, to), rise, name known types, and are as many as was said, with nothing behind them.
+    fn check(&self) -> Result<(), Malformed> {
+        let section = |range: &std::ops::Range<usize>| {
+            Reader::new(self.body.get(range.clone()).unwrap_or_default(), "commit record")
+        };
+        let malformed = || section(&(0..0)).malformed();
+        let mut reader = section(&self.counted);
+        let (mut last, mut before) = (0, None);
+        for _ in 0..self.counted_count {
+            let entry = read_counted(&mut reader, &mut last)?;
+            let known = (entry.type_index as usize) < self.types.len() && self.knows(entry.source);
+            if !self.follows(before, entry.offset) || !known {
+                return Err(malformed());
+            }
+            before = Some(entry.offset);
+        }
+        reader.finish()?;
+        let mut reader = section(&self.exceptions);
+        let (mut last, mut before) = (0, None);
+        for _ in 0..self.exception_count {
+            let exception = read_exception(&mut reader, &mut last)?;
+            let known = self.knows(exception.source)
+                && (exception.source.is_some() || !matches!(exception.fate, Fate::Held | Fate::Noted(_)));
+            if !self.follows(before, exception.offset) || !known {
+                return Err(malformed());
+            }
+            before = Some(exception.offset);
+        }
+        reader.finish()
+    }
+
+    /// Whether a source names an upload of the table, and an original that is before its copy.
+    fn knows(&self, source: Option<Source>) -> bool {
+        source.is_none_or(|source| {
+            (source.upload_index as usize) < self.uploads.len()
+                && source.copy_of.is_none_or(|original| original < self.head.to)
+        })
+    }
+
+    /// Whether an entry at `offset` may stand behind one at `before`: a record has one outcome.
+    fn follows(&self, before: Option<Offset>, offset: Offset) -> bool {
+        self.head.from <= offset && offset < self.head.to && before < Some(offset)
+    }
+}
+
+fn read_counted<'a>(reader: &mut Reader<'a>, last: &mut u64) -> Result<Counted<'a>, Malformed> {
+    let offset = last.saturating_add(reader.u64()?);
+    *last = offset;
+    let fresh = Fresh::from_bytes(&reader.array()?);
+    let type_index = reader.u32()?;
+    let user = reader.text()?;
+    let amount = match reader.u64()?.checked_sub(1) {
+        None => None,
+        Some(raw) => {
+            let value = ((raw >> 1) as i64) ^ -((raw & 1) as i64);
+            Some(Amount::from_millionths(value).ok_or_else(|| reader.malformed())?)
+        }
+    };
+    Ok(Counted {
+        offset: Offset(offset),
+        fresh,
+        type_index,
+        user,
+        amount,
+        source: read_source(reader)?,
+    })
+}
+
+fn read_exception<'a>(reader: &mut Reader<'a>, last: &mut u64) -> Result<Exception<'a>, Malformed> {
+    let offset = last.saturating_add(reader.u64()?);
+    *last = offset;
+    let fate = match reader.byte()? {
+        TAG_DUPLICATE => Fate::Duplicate,
+        TAG_REROUTED => Fate::Rerouted(Partition(reader.u32()?)),
+        TAG_REPEATED => Fate::Repeated,
+        TAG_HELD => Fate::Held,
+        TAG_NOTED => Fate::Noted(reader.bytes()?),
+        tag => Fate::DeadLettered(Refusal {
+            reason: Reason::from_number(tag.wrapping_sub(TAG_DEAD_LETTERED))
+                .ok_or_else(|| reader.malformed())?,
+            accepted_ms: reader.i64()?,
+            tenant: reader.text()?,
+            user: reader.text()?,
+            detail: reader.text()?,
+            row: reader.u64()?.checked_sub(1),
+        }),
+    };
+    Ok(Exception {
+        offset: Offset(offset),
+        fate,
+        source: read_source(reader)?,
+    })
+}
+
+fn read_source(reader: &mut Reader<'_>) -> Result<Option<Source>, Malformed> {
+    let Some(number) = reader.u64()?.checked_sub(1) else {
+        return Ok(None);
+    };
+    Ok(Some(Source {
+        upload_index: u32::try_from(number / 2).map_err(|_| reader.malformed())?,
+        copy_of: match number % 2 {
+            1 => Some(Offset(reader.u64()?)),
+            _ => None,
+        },
+    }))
+}
