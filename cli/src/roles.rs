@@ -54,7 +54,8 @@ pub(crate) fn run(
             schema_id: embedded::OWN_SCHEMA,
         };
         let queries = query_router(&world, store, &generation, &Source::Embedded(log.clone()))?;
-        let router = ingest_router(&world, target)?.merge(queries);
+        let page = console::router(console::Parts { takes_events: true });
+        let router = ingest_router(&world, target)?.merge(queries).merge(page);
         let address = listener.local_addr()?.to_string();
         let serving = world.serve(listener, router.clone());
         let loading = async {
@@ -139,7 +140,8 @@ pub(crate) fn query(runtime: &Runtime, config: &Config, shutdown: &Shutdown) -> 
         let generation = kafka::generation(&settings, shutdown).await?;
         let store = kafka::open_store(config, &generation, shutdown).await?;
         let queries = query_router(&world, store, &generation, &Source::Kafka(Box::new(settings)))?;
-        let router = queries.merge(query_api::health_router());
+        let page = console::router(console::Parts { takes_events: false });
+        let router = queries.merge(query_api::health_router()).merge(page);
         world.serve(listener, router).await?;
         finish(&world, None, admin).await
     })

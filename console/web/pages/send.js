@@ -1,0 +1,165 @@
+// Send: a file is dropped or chosen, goes to `POST /v1/events`, and each step is told: how much was sent, what was accepted, which rows
+// were refused and why, and when all of it is counted. Files go one after the other, in the order in which they came.
+
+import { counted as said } from '../words.js';
+import { download, el, field, fill, select } from '../dom.js';
+import { failure, untilCounted } from '../states.js';
+import { figures, table } from '../tables.js';
+import { bytes, count, span } from '../words.js';
+import { deliver, FORMATS, kindOf, refusedAsCsv } from './sending.js';
+
+export function open({ root, signal }) {
+  const input = el('input', { type: 'file', multiple: true, class: 'hidden', id: 'files', on: { change: () => { take(input.files); input.value = ''; } } });
+  const check = el('input', { type: 'checkbox', id: 'check' });
+  const format = select([['', 'By the file\u2019s name'], ...Object.entries(FORMATS).map(([name, { label }]) => [name, label])], '');
+  const encoding = select([['', 'By the file\u2019s name'], ['none', 'None'], ['gzip', 'gzip'], ['zstd', 'zstd']], '');
+  const list = el('div', { class: 'deliveries' });
+  const drop = el('label', { class: 'drop', for: 'files' },
+    el('strong', {}, 'Drop files here'), el('span', {}, 'or press to choose them'),
+    el('span', { class: 'hint' }, 'CSV, NDJSON or JSON; also packed with gzip (.gz) or zstd (.zst)'));
+  for (const name of ['dragenter', 'dragover']) drop.addEventListener(name, (event) => { event.preventDefault(); drop.classList.add('over'); });
+  for (const name of ['dragleave', 'drop']) drop.addEventListener(name, (event) => { event.preventDefault(); drop.classList.remove('over'); });
+  drop.addEventListener('drop', (event) => take(event.dataTransfer.files));
+  root.append(
+    el('h1', {}, 'Send'),
+    el('p', { class: 'lead' }, 'A file of events. What is accepted is durable; what is refused is listed row by row.'),
+    el('div', { class: 'sendbox' }, input, drop),
+    el('div', { class: 'bar' }, field('Format', format), field('Packed with', encoding),
+      el('div', { class: 'check' }, check, el('label', { for: 'check' }, 'Check only: record nothing'))),
+    help(), list);
+
+  let queue = Promise.resolve();
+  function take(files) {
+    for (const file of files) {
+      const kind = kindOf(file.name);
+      const asked = {
+        format: format.value || kind.format,
+        encoding: encoding.value === 'none' ? null : encoding.value || kind.encoding,
+        check: check.checked,
+      };
+      const card = el('section', { class: 'card delivery', 'aria-label': file.name });
+      list.prepend(card);
+      const start = () => { queue = queue.then(() => run(card, file, asked, signal, start)).catch((cause) => console.error(cause)); };
+      waiting(card, file);
+      start();
+    }
+  }
+  return { update() {} };
+}
+
+/** The fields of an event, as README.md tells them. */
+function help() {
+  const fields = [
+    ['user_id', 'userId', 'who; 1 to 256 bytes'],
+    ['event_type', 'eventType, type', 'what; 1 to 128 bytes'],
+    ['occurred_at', 'timestamp, time', 'when: RFC 3339, or seconds, milliseconds or microseconds since 1970; without it the time of acceptance'],
+    ['amount', '', 'an exact decimal with at most 6 digits behind the point'],
+    ['idempotency_key', 'idempotencyKey', 'two events with the same key are taken for one'],
+    ['all others', '', 'kept with the event'],
+  ];
+  return el('details', {}, el('summary', {}, 'What a file holds'),
+    el('p', { class: 'hint' }, 'An event a row. In CSV the first row names the columns.'),
+    table('Columns and fields', [
+      { name: 'Name', head: true, of: ([name]) => el('code', {}, name) },
+      { name: 'Also called', of: ([, other]) => el('code', {}, other) },
+      { name: 'What it says', long: true, of: ([, , meaning]) => meaning },
+    ], fields, { stacks: true }));
+}
+
+function heading(file, asked) {
+  return el('h2', { class: 'name' }, file.name, el('span', { class: 'muted' }, ` ${bytes(file.size)}${asked?.check ? ', check only' : ''}`));
+}
+
+function waiting(card, file) {
+  fill(card, heading(file), el('p', { class: 'hint' }, 'Waits for the file before it.'));
+}
+
+async function run(card, file, asked, page, again) {
+  if (page.aborted) return;
+  if (!asked.format) {
+    fill(card, heading(file), el('p', { class: 'problem', role: 'alert' }, 'The name does not say which format it has. Choose the format above, and then the file again.'));
+    return;
+  }
+  const stop = new AbortController();
+  page.addEventListener('abort', () => stop.abort(), { once: true });
+  const bar = el('progress', { max: 1, value: 0, 'aria-label': `Progress of ${file.name}` });
+  const words = el('p', { class: 'hint' }, 'Sending');
+  const told = el('p', { class: 'hidden', role: 'status' });
+  fill(card, heading(file, asked), bar, words, told,
+    el('div', { class: 'actions' }, el('button', { type: 'button', class: 'quiet', on: { click: () => stop.abort() } }, 'Stop')));
+  const progress = progressOf(bar, words, told);
+  try {
+    const answer = await deliver(file, { ...asked, progress, signal: stop.signal });
+    if (!page.aborted) await outcome(card, file, asked, answer, page);
+  } catch (problem) {
+    if (page.aborted) return;
+    const isStopped = problem.name === 'AbortError';
+    fill(card, heading(file, asked),
+      isStopped ? el('p', { role: 'status' }, 'Stopped. Rows that had arrived by then may be counted; to send the file again counts no row with a key or a time twice.')
+        : failure(problem, again),
+      isStopped ? el('button', { type: 'button', on: { click: again } }, 'Send again') : refused(problem.members ?? {}, file));
+  }
+}
+
+/** Tells of progress, by eye at each step, by ear at each quarter. */
+function progressOf(bar, words, told) {
+  const began = performance.now();
+  let quarter = 0;
+  return (loaded, total) => {
+    const seconds = (performance.now() - began) / 1000;
+    const rate = loaded / Math.max(seconds, 0.001);
+    bar.value = total > 0 ? loaded / total : 1;
+    if (loaded === total) {
+      bar.removeAttribute('value');
+      words.textContent = `All ${bytes(total)} are sent. The server is writing them to its log.`;
+      told.textContent = 'All is sent. The server is writing.';
+      return;
+    }
+    words.textContent = `${bytes(loaded)} of ${bytes(total)}, ${bytes(rate)} a second, about ${span((total - loaded) / rate)} left`;
+    if (Math.floor((loaded / total) * 4) > quarter) {
+      quarter = Math.floor((loaded / total) * 4);
+      told.textContent = `${quarter * 25} percent sent`;
+    }
+  };
+}
+
+async function outcome(card, file, asked, answer, page) {
+  const invalid = answer.invalid ?? 0;
+  const state = el('p', { class: 'counting', role: 'status' });
+  const next = el('div', { class: 'actions' });
+  fill(card, heading(file, asked),
+    figures([
+      { name: asked.check ? 'Valid' : 'Accepted', value: count(answer.accepted), kind: 'good', note: asked.check ? 'nothing was recorded' : 'durable on the log' },
+      { name: 'Refused rows', value: count(invalid), kind: invalid > 0 ? 'bad' : undefined, note: invalid > 0 ? 'listed below' : 'none' },
+    ]),
+    state, next, refused(answer, file));
+  if (asked.check || !answer.receipt) return;
+  state.textContent = 'Waiting until all of it is counted';
+  try {
+    await untilCounted(answer.receipt, {
+      signal: page,
+      tell({ counted, as_of }) {
+        state.dataset.state = counted ? 'counted' : 'waiting';
+        state.textContent = counted ? 'All of it is counted: every page shows it.'
+          : `Waiting until all of it is counted: ${as_of.lag_records === null ? 'some' : said(as_of.lag_records, 'record')} to go`;
+      },
+    });
+    fill(next, el('a', { class: 'button', href: '#/days' }, 'Look at the days'), el('a', { href: '#/dead-letters' }, 'Dead letters'), el('a', { href: '#/system' }, 'Ledger'));
+  } catch (problem) {
+    if (!page.aborted) fill(next, failure(problem));
+  }
+}
+
+/** Rows that were refused, as a table and as a file. */
+function refused({ results = [], results_left_out: left = 0 }, file) {
+  if (results.length === 0) return null;
+  return [
+    table(`${said(results.length, 'refused row')}${left > 0 ? `, and ${count(left)} more that are not listed` : ''}`, [
+      { name: 'Row', head: true, number: true, of: ({ row }) => count(row) },
+      { name: 'Field', of: (result) => el('code', {}, result.field ?? '') },
+      { name: 'What is wrong', long: true, of: (result) => result.message ?? '' },
+    ], results, { stacks: true }),
+    el('p', { class: 'hint' }, 'In CSV the header is row 1.'),
+    el('button', { type: 'button', class: 'quiet', on: { click: () => download(`${file.name}.refused.csv`, 'text/csv', refusedAsCsv(results)) } }, 'Download the list as CSV'),
+  ];
+}
