@@ -5,7 +5,7 @@ ENGINES := bash deploy/engines/engines
 BIN := target/release/tidemark
 DENY := target/tools/bin/cargo-deny
 
-.PHONY: run check test prove bench engines-up engines-down tools
+.PHONY: run check test prove bench engines-up engines-down tools browser
 
 run: tools ## build, start everything in one process, load the sample, go on serving
 	cargo build --release --locked -p cli
@@ -25,7 +25,10 @@ check: tools $(DENY) ## format, lints, docs, and the rules that no tool knows
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	PATH="$$PWD/target/tools/bin:$$PATH" bash deploy/checks
 
-test: tools engines-up ## all tests, on the real engines
+browser: ## Chromium, in which the console is tested
+	@command -v chromium chromium-browser google-chrome >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; }
+
+test: tools browser engines-up ## all tests, on the real engines and in a real browser
 	cargo test --workspace --locked --no-run
 	eval "$$($(ENGINES) env)"; cargo test --workspace --locked
 

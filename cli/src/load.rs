@@ -57,6 +57,7 @@ pub(crate) async fn load(router: &Router, file: &Path, address: &str) -> anyhow:
         field(&ledger, "balanced")
     )?;
     for path in [
+        "/",
         "/v1/days?from=2025-11-01&to=2025-11-30",
         "/v1/users/user-1",
         "/v1/ledger",

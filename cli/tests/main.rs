@@ -9,6 +9,8 @@ mod send;
 mod send_files;
 // Completions and manual pages.
 mod manual;
+// The console, in a real browser.
+mod console;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

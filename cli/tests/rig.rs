@@ -154,13 +154,24 @@ impl Rig {
         self.start();
     }
 
-    fn address(&self) -> SocketAddr {
+    /// Where the server listens.
+    pub(crate) fn address(&self) -> SocketAddr {
         self.listen.parse().unwrap()
     }
 
     /// `GET`.
     pub(crate) fn get(&self, path: &str) -> Value {
         e2e::client::get_json(self.address(), path, ONE_CALL).unwrap()
+    }
+
+    /// `POST /v1/events`; answers once the events are counted.
+    pub(crate) fn post(&self, media: &str, body: &[u8]) -> Value {
+        let answer = e2e::client::post(self.address(), "/v1/events", media, body, ONE_CALL).unwrap();
+        let answer = answer.json().unwrap();
+        let receipt = answer["receipt"].as_str().unwrap_or_else(|| panic!("{answer}"));
+        let counted = self.get(&format!("/v1/receipts/{receipt}?wait=30s"));
+        assert_eq!(counted["counted"], true, "{counted}");
+        answer
     }
 
     /// A number of the ledger, once all that was accepted is counted.

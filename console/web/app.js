@@ -78,7 +78,12 @@ function navigation(name) {
   const nav = document.getElementById('nav');
   fill(nav, el('ul', {}, entries.map((entry) =>
     el('li', {}, el('a', { href: `#/${entry.name}`, 'aria-current': entry.name === name && 'page' }, entry.label)))));
-  // On a phone the row of links scrolls: the present one must be in sight.
+  bringIntoSight();
+}
+
+/** On a phone the row of links may scroll: the present one must be in sight. */
+function bringIntoSight() {
+  const nav = document.getElementById('nav');
   const at = nav.querySelector('[aria-current]');
   if (at) nav.scrollLeft = at.offsetLeft - (nav.clientWidth - at.offsetWidth) / 2;
 }
@@ -108,4 +113,5 @@ try {
   document.getElementById('about').textContent = `Tidemark ${about.version}`;
 } catch { /* The pages say themselves that the server does not answer. */ }
 addEventListener('hashchange', show);
+addEventListener('resize', bringIntoSight);
 show();

@@ -31,7 +31,7 @@ export function bars(box, { edges, labels, zone, series, describe, say, signal, 
       points: { show: false },
       paths: uPlot.paths.bars({ size: [labels.length > 120 ? 1 : 0.86, 72] }),
     }));
-    const options = base({ zone, range: [edges[0], edges.at(-1)], isWhole });
+    const options = base({ zone, range: () => [edges[0], edges.at(-1)], isWhole });
     options.series = [{}, ...plots.reverse()];
     options.hooks = { setCursor: [(plot) => tell(plot, tip, (index) => [
       el('strong', {}, labels[index]),
@@ -43,11 +43,11 @@ export function bars(box, { edges, labels, zone, series, describe, say, signal, 
   });
 }
 
-/** One line over time; `live.push(times, values)` draws the next state of it. */
-export function line(box, { describe, say, signal }) {
+/** One line over the last seconds; `push(times, values)` draws the next state of it. */
+export function line(box, { describe, say, signal, spanS }) {
   let data = [[], []];
   const plot = mount(box, describe, signal, (tip) => {
-    const options = base({ zone: Intl.DateTimeFormat().resolvedOptions().timeZone, height: 160, isWhole: true });
+    const options = base({ zone: Intl.DateTimeFormat().resolvedOptions().timeZone, height: 160, isWhole: true, range: () => [Date.now() / 1000 - spanS, Date.now() / 1000] });
     options.series = [{}, { stroke: colour('s1'), fill: colour('wash'), width: 2, points: { show: false } }];
     options.hooks = { setCursor: [(plot) => tell(plot, tip, (index) => [
       el('strong', {}, new Date(plot.data[0][index] * 1000).toLocaleTimeString('en-GB')),
@@ -75,10 +75,10 @@ function base({ zone, range, height = 280, isWhole = false }) {
   return {
     height,
     tzDate,
-    padding: [10, 16, 0, 0],
+    padding: [10, 26, 8, 0],
     legend: { show: false },
     cursor: { y: false, drag: { setScale: false, x: false, y: false }, points: { show: false } },
-    scales: { x: range ? { time: true, range: () => range } : { time: true }, y: { range: span } },
+    scales: { x: { time: true, range }, y: { range: span } },
     axes: [
       { ...axis, grid: { show: false }, space: 64, size: 34, values: ticks(tzDate) },
       { ...axis, grid: { stroke: colour('line'), width: 1 }, size: 52, ticks: { show: false }, ...(isWhole && { incrs: WHOLE }), values: (plot, values) => values.map((value) => compact.format(value)) },

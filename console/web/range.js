@@ -6,7 +6,7 @@ import { choose, isZone, shift, today, zone, zones } from './zones.js';
 
 const QUICK = [['', 'Own range'], ['7', 'Last 7 days'], ['30', 'Last 30 days'], ['90', 'Last 90 days'], ['365', 'Last 365 days']];
 const BUCKETS = [['15m', '15 minutes'], ['1h', 'Hour'], ['1d', 'Day'], ['1mo', 'Month']];
-const MEASURES = [['count', 'Events'], ['sum', 'Sum of amounts']];
+const MEASURES = [['count', 'Events'], ['sum', 'Sums']];
 
 /** What an address asks for, with what it leaves open. `from` and `to` stay null where the page is to find them. */
 export function asked(query) {

@@ -38,11 +38,14 @@ export function failure(problem, again) {
   if (!('isGone' in problem)) console.error(problem);
   return el('div', { class: 'state problem', role: 'alert' },
     el('h2', {}, problem.title ?? 'This page failed'),
-    el('p', {}, problem.detail ?? String(problem.message)),
+    el('p', {}, sentence(problem.detail ?? String(problem.message))),
     problem.retryAfterS > 0 && el('p', {}, `The server asks to wait ${counted(problem.retryAfterS, 'second')}.`),
     problem.requestId && el('p', { class: 'small' }, 'Request ', el('code', {}, problem.requestId)),
     again && el('button', { type: 'button', on: { click: again } }, 'Try again'));
 }
+
+/** A detail of the API, which begins small, as a sentence. */
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** Nothing there, and what to do about it. */
 export const empty = (title, ...body) => el('div', { class: 'state empty' }, el('h2', {}, title), body.map((part) => el('p', {}, part)));

@@ -8,11 +8,11 @@ const ROWS_AT_ONCE = 200;
 
 /**
  * A table. `columns` are `{name, of(row), number, head, long}`: `number` aligns to the right, `head` makes it the row's header,
- * `long` lets it wrap. `foot` is a row of totals, given as texts. With `stacks` a row becomes a block of lines on a phone, which long
+ * `long` lets it wrap, `grows` gives it the most room. `foot` is a row of totals, given as texts. With `stacks` a row becomes a block of lines on a phone, which long
  * texts need.
  */
 export function table(caption, columns, rows, { foot, empty = 'There is nothing to list.', stacks = false } = {}) {
-  const classes = (column) => [column.number && 'number', column.long && 'long'].filter(Boolean).join(' ') || undefined;
+  const classes = (column) => [column.number && 'number', column.long && 'long', column.grows && 'grows'].filter(Boolean).join(' ') || undefined;
   const body = el('tbody');
   const more = el('button', { type: 'button', class: 'quiet more', on: { click: () => grow(true) } });
   let shown = 0;

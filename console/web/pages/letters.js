@@ -74,7 +74,7 @@ function shown({ dead_letters, next_cursor, as_of }, asked, go) {
         { name: 'Accepted', head: true, of: (letter) => el('a', { href: `#/dead-letters/${encodeURIComponent(letter.id)}` }, el('time', { datetime: letter.accepted_at }, time(letter.accepted_at))) },
         { name: 'Reason', of: (letter) => el('span', { class: 'tag' }, spoken(letter.reason)) },
         { name: 'User', long: true, of: (letter) => letter.user_id ?? el('span', { class: 'muted' }, 'not readable') },
-        { name: 'Detail', long: true, of: (letter) => letter.detail },
+        { name: 'Detail', long: true, grows: true, of: (letter) => letter.detail },
         { name: 'Place', of: (letter) => el('code', {}, letter.id) },
       ], dead_letters, { stacks: true, empty: 'None on this page; there may be some on the next.' }),
       el('nav', { class: 'pager', 'aria-label': 'Pages of dead letters' },

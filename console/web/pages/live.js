@@ -119,7 +119,7 @@ function say(state, word, { waitMs, attempt, problem } = {}) {
 
 /** Differences of the total of today, each second, for as long as the page is open. */
 function rateOf(box, signal) {
-  const plot = line(box, { describe: 'Events a second over the last five minutes.', signal, say: (rate) => `${count(Math.round(rate))} a second` });
+  const plot = line(box, { describe: 'Events a second over the last five minutes.', signal, spanS: WINDOW_S, say: (rate) => `${count(Math.round(rate))} a second` });
   let day = null;
   let known = null;
   let last = null;

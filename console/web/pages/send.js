@@ -11,8 +11,8 @@ import { deliver, FORMATS, kindOf, refusedAsCsv } from './sending.js';
 export function open({ root, signal }) {
   const input = el('input', { type: 'file', multiple: true, class: 'hidden', id: 'files', on: { change: () => { take(input.files); input.value = ''; } } });
   const check = el('input', { type: 'checkbox', id: 'check' });
-  const format = select([['', 'By the file\u2019s name'], ...Object.entries(FORMATS).map(([name, { label }]) => [name, label])], '');
-  const encoding = select([['', 'By the file\u2019s name'], ['none', 'None'], ['gzip', 'gzip'], ['zstd', 'zstd']], '');
+  const format = select([['', 'By its name'], ...Object.entries(FORMATS).map(([name, { label }]) => [name, label])], '');
+  const encoding = select([['', 'By its name'], ['none', 'None'], ['gzip', 'gzip'], ['zstd', 'zstd']], '');
   const list = el('div', { class: 'deliveries' });
   const drop = el('label', { class: 'drop', for: 'files' },
     el('strong', {}, 'Drop files here'), el('span', {}, 'or press to choose them'),
@@ -157,7 +157,7 @@ function refused({ results = [], results_left_out: left = 0 }, file) {
     table(`${said(results.length, 'refused row')}${left > 0 ? `, and ${count(left)} more that are not listed` : ''}`, [
       { name: 'Row', head: true, number: true, of: ({ row }) => count(row) },
       { name: 'Field', of: (result) => el('code', {}, result.field ?? '') },
-      { name: 'What is wrong', long: true, of: (result) => result.message ?? '' },
+      { name: 'What is wrong', long: true, grows: true, of: (result) => result.message ?? '' },
     ], results, { stacks: true }),
     el('p', { class: 'hint' }, 'In CSV the header is row 1.'),
     el('button', { type: 'button', class: 'quiet', on: { click: () => download(`${file.name}.refused.csv`, 'text/csv', refusedAsCsv(results)) } }, 'Download the list as CSV'),

@@ -28,10 +28,10 @@ export function open({ root, signal }) {
     el('h1', {}, 'System'),
     el('p', { class: 'lead' }, 'What became of every record, and whether it adds up.'),
     state, verdict, numbers,
-    el('section', { class: 'card' }, el('h2', {}, 'Records concluded a second'), chart),
+    el('section', { class: 'card' }, el('h2', {}, 'Records concluded a second, over ten minutes'), chart),
     tables);
   fill(verdict, el('p', { class: 'state loading' }, 'Loading the ledger'));
-  const plot = line(chart, { describe: 'Records concluded a second.', signal, say: (rate) => `${count(Math.round(rate))} a second` });
+  const plot = line(chart, { describe: 'Records concluded a second over the last ten minutes.', signal, spanS: (KEPT * LOOK_MS) / 1000, say: (rate) => `${count(Math.round(rate))} a second` });
   watch({ verdict, numbers, tables, state, plot, signal });
   return { update() {} };
 }

@@ -1,0 +1,178 @@
+//! Files that are sent from the page: progress, what was accepted, every refused row, and when all of it is counted.
+
+use super::window::{DESK, PHONE, Window};
+use super::{empty, grouped, sample};
+use crate::rig::Rig;
+use serde_json::{Value, json};
+use std::io::Write;
+use std::time::Duration;
+
+const COUNTED: &str = "All of it is counted";
+
+/// What the API itself says of the sample, without recording it.
+fn checked(rig: &Rig) -> Value {
+    let body = std::fs::read(sample()).unwrap();
+    let answer = e2e::client::post(
+        rig.address(),
+        "/v1/events?validate=true",
+        "text/csv",
+        &body,
+        Duration::from_secs(30),
+    );
+    answer.unwrap().json().unwrap()
+}
+
+fn figure(window: &Window, name: &str) -> String {
+    let find = format!(
+        "[...document.querySelectorAll('.delivery .figures dt')].find((node) => node.textContent === {})",
+        json!(name)
+    );
+    window.text(&format!("{find}?.nextElementSibling.textContent"))
+}
+
+/// Lets no more than so many bytes a second out of the browser.
+fn throttle(window: &Window, bytes_per_s: i64) {
+    let limits =
+        json!({"offline": false, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes_per_s});
+    window.call("Network.emulateNetworkConditions", limits);
+}
+
+#[test]
+fn a_file_with_bad_rows_is_sent_and_every_refused_row_is_listed() {
+    let Some((rig, window)) = empty("#/send", DESK) else {
+        return;
+    };
+    let expected = checked(&rig);
+    window.eval("globalThis.seen = []; new MutationObserver(() => { const bar = document.querySelector('progress'); if (bar) seen.push(bar.value); }).observe(document.body, { childList: true, subtree: true, characterData: true })");
+    throttle(&window, 600_000);
+    window.take_files(&[sample()]);
+    window.until(
+        "half of it is sent",
+        "seen.some((value) => value > 0.2 && value < 0.9)",
+    );
+    throttle(&window, -1);
+    window.until_shown(COUNTED);
+    assert_eq!(
+        figure(&window, "Accepted"),
+        grouped(&expected["accepted"].to_string())
+    );
+    assert_eq!(
+        figure(&window, "Refused rows"),
+        grouped(&expected["invalid"].to_string())
+    );
+    let results = expected["results"].as_array().unwrap();
+    let rows = results.iter().map(|row| {
+        let text = |name: &str| row[name].as_str().unwrap().to_owned();
+        vec![grouped(&row["row"].to_string()), text("field"), text("message")]
+    });
+    assert_eq!(
+        window.table(&format!("{} refused rows", results.len()))[1..],
+        rows.collect::<Vec<_>>()
+    );
+    // Counted means that the pages show it.
+    assert_eq!(rig.get("/v1/ledger")["accepted"], expected["accepted"]);
+    window.press("Look at the days");
+    window.until_shown("Events by type");
+}
+
+#[test]
+fn what_is_only_checked_is_not_recorded() {
+    let Some((rig, window)) = empty("#/send", PHONE) else {
+        return;
+    };
+    let expected = checked(&rig);
+    window.click("#check");
+    window.take_files(&[sample()]);
+    window.until_shown("nothing was recorded");
+    assert_eq!(
+        figure(&window, "Valid"),
+        grouped(&expected["accepted"].to_string())
+    );
+    assert_eq!(rig.get("/v1/ledger")["records"], 0);
+}
+
+#[test]
+fn packed_files_other_formats_and_dropped_ones_are_told_by_their_names() {
+    let Some((rig, window)) = empty("#/send", DESK) else {
+        return;
+    };
+    let event = |id: u8| {
+        format!("{{\"user_id\":\"u{id}\",\"event_type\":\"t\",\"occurred_at\":\"2025-11-04T12:00:00Z\"}}\n")
+    };
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(event(1).as_bytes()).unwrap();
+    let files = [
+        rig.write("one.ndjson.gz", gzip.finish().unwrap()),
+        rig.write("two.jsonl.zst", zstd::encode_all(event(2).as_bytes(), 3).unwrap()),
+        rig.write("three.json", event(3)),
+        rig.write("four.csv", "user_id,event_type,timestamp\nu4,t,1762257600\n"),
+    ];
+    window.take_files(&files);
+    window.until(
+        "all four are counted",
+        "document.querySelectorAll('[data-state=counted]').length === 4",
+    );
+    window.eval(&format!(
+        "(() => {{ const files = new DataTransfer(); files.items.add(new File([{}], 'five.ndjson'));
+         document.querySelector('.drop').dispatchEvent(new DragEvent('drop', {{ dataTransfer: files, bubbles: true, cancelable: true }})); }})()",
+        json!(event(5))
+    ));
+    window.until(
+        "the fifth is counted",
+        "document.querySelectorAll('[data-state=counted]').length === 5",
+    );
+    assert_eq!(rig.ledger("counted"), 5);
+    window.take_files(&[rig.write("notes.txt", "hello")]);
+    window.until_shown("The name does not say which format it has");
+}
+
+#[test]
+fn a_file_that_the_server_refuses_is_told_in_its_words_and_can_be_sent_again() {
+    let Some((rig, window)) = empty("#/send", DESK) else {
+        return;
+    };
+    window.allow("status of 4");
+    window.take_files(&[rig.write("broken.json", "{\"user_id\":")]);
+    window.until(
+        "it is refused",
+        "document.querySelector('.delivery .problem') !== null",
+    );
+    // As a sentence, so the first letter may be another.
+    let said = window.text("document.querySelector('.delivery .problem').innerText.toLowerCase()");
+    let answer = e2e::client::post(
+        rig.address(),
+        "/v1/events",
+        "application/json",
+        b"{\"user_id\":",
+        Duration::from_secs(30),
+    );
+    let problem = answer.unwrap().json().unwrap();
+    for name in ["title", "detail"] {
+        assert!(
+            said.contains(&problem[name].as_str().unwrap().to_lowercase()),
+            "{said} has no {name} of {problem}"
+        );
+    }
+    assert!(said.contains("request") && said.contains("try again"), "{said}");
+}
+
+#[test]
+fn a_file_that_is_stopped_half_way_and_sent_again_counts_each_row_once() {
+    let Some((rig, window)) = empty("#/send", DESK) else {
+        return;
+    };
+    window.allow("net::ERR_");
+    throttle(&window, 300_000);
+    window.take_files(&[sample()]);
+    window.until(
+        "some of it is sent",
+        "document.querySelector('progress')?.value > 0.3",
+    );
+    window.press("Stop");
+    window.until_shown("Stopped. Rows that had arrived by then may be counted");
+    throttle(&window, -1);
+    window.press("Send again");
+    window.until_shown(COUNTED);
+    assert_eq!(rig.ledger("counted"), 11_384);
+    assert_eq!(rig.get("/v1/ledger")["balanced"], true);
+}
