@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::http::Request;
 use futures::future::BoxFuture;
 use ingest::{Ingest, Limits, Metrics, Target, router};
-use log::{AppendError, Appender, Chunk};
+use log::{AppendError, Appended, Appender, Chunk};
 use schemas::{Offset, Timestamp};
 use service::metrics::Registry;
 use std::fmt::Write;
@@ -23,8 +23,11 @@ const PIECE: usize = 128 * 1024;
 struct Nowhere;
 
 impl Appender for Nowhere {
-    fn append(&self, chunk: Chunk) -> BoxFuture<'static, Result<Offset, AppendError>> {
-        Box::pin(async move { Ok(Offset(chunk.len() as u64)) })
+    fn append(&self, chunk: Chunk) -> BoxFuture<'static, Result<Appended, AppendError>> {
+        Box::pin(async move { Ok(Appended {
+                first: Offset(0),
+                next: Offset(chunk.len() as u64),
+            }) })
     }
 }
 

@@ -7,7 +7,7 @@ use crate::chunks::Open;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::room::Room;
-use log::{AppendError, Appender};
+use log::{AppendError, Appended, Appender};
 use schemas::receipt::Receipt;
 use schemas::{Offset, Partition};
 use std::collections::{BTreeMap, VecDeque};
@@ -29,6 +29,8 @@ pub(crate) struct Appends {
     turns: BTreeMap<Partition, oneshot::Receiver<()>>,
     /// Where the durable ones lie.
     pub(crate) receipt: Receipt,
+    /// By partition: the first offset of them.
+    pub(crate) firsts: BTreeMap<Partition, Offset>,
     /// Events that are durable.
     pub(crate) accepted: u64,
     /// Events that may be durable or not.
@@ -46,7 +48,7 @@ pub(crate) struct Appends {
 struct Decided {
     partition: Partition,
     rows: Vec<u64>,
-    result: Result<Offset, AppendError>,
+    result: Result<Appended, AppendError>,
 }
 
 impl Appends {
@@ -63,6 +65,7 @@ impl Appends {
             in_flight: VecDeque::new(),
             turns: BTreeMap::new(),
             receipt: Receipt::new(topic_id),
+            firsts: BTreeMap::new(),
             accepted: 0,
             unknown: 0,
             refused: 0,
@@ -118,11 +121,13 @@ impl Appends {
         match oldest.await {
             Ok(Decided {
                 partition,
-                result: Ok(next),
+                result: Ok(appended),
                 ..
             }) => {
                 self.accepted += events;
-                self.receipt.extend(partition, next);
+                self.receipt.extend(partition, appended.next);
+                let first = self.firsts.entry(partition).or_insert(appended.first);
+                *first = appended.first.min(*first);
             }
             Ok(Decided {
                 result: Err(AppendError::Refused(_)),
@@ -181,14 +186,17 @@ mod tests {
     struct Uneven(Arc<Mutex<Vec<Vec<u8>>>>);
 
     impl Appender for Uneven {
-        fn append(&self, chunk: Chunk) -> BoxFuture<'static, Result<Offset, AppendError>> {
+        fn append(&self, chunk: Chunk) -> BoxFuture<'static, Result<Appended, AppendError>> {
             let order = Arc::clone(&self.0);
             Box::pin(async move {
                 let key = chunk.iter().next().unwrap().0.to_vec();
                 let number = u64::from(*key.first().unwrap());
                 tokio::time::sleep(Duration::from_millis(20 - 2 * number)).await;
                 order.lock().unwrap().push(key);
-                Ok(Offset(number + 1))
+                Ok(Appended {
+                    first: Offset(number),
+                    next: Offset(number + 1),
+                })
             })
         }
     }

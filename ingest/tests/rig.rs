@@ -2,7 +2,7 @@
 
 use futures::future::BoxFuture;
 use ingest::{Ingest, Limits, Metrics, Target, router};
-use log::{AppendError, Appender, Chunk};
+use log::{AppendError, Appended, Appender, Chunk};
 use schemas::{Event, Offset, Timestamp, avro};
 use serde_json::Value;
 use service::config;
@@ -92,7 +92,7 @@ impl FakeLog {
         self.ends.lock().unwrap().values().sum()
     }
 
-    fn take(&self, number: usize, chunk: &Chunk) -> Result<Offset, AppendError> {
+    fn take(&self, number: usize, chunk: &Chunk) -> Result<Appended, AppendError> {
         let mode = *self.mode.lock().unwrap();
         match mode {
             Mode::Refuse => return Err(AppendError::Refused("too large".into())),
@@ -114,8 +114,12 @@ impl FakeLog {
         }
         let mut ends = self.ends.lock().unwrap();
         let end = ends.entry(chunk.partition.0).or_default();
+        let first = Offset(*end);
         *end += chunk.len() as u64;
-        Ok(Offset(*end))
+        Ok(Appended {
+            first,
+            next: Offset(*end),
+        })
     }
 }
 
@@ -123,7 +127,7 @@ impl FakeLog {
 pub struct Port(pub Arc<FakeLog>);
 
 impl Appender for Port {
-    fn append(&self, chunk: Chunk) -> BoxFuture<'static, Result<Offset, AppendError>> {
+    fn append(&self, chunk: Chunk) -> BoxFuture<'static, Result<Appended, AppendError>> {
         let log = Arc::clone(&self.0);
         Box::pin(async move {
             let now = log.in_flight.fetch_add(1, Ordering::SeqCst) + 1;

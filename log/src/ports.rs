@@ -10,9 +10,18 @@ use std::time::Duration;
 
 /// Appends chunks of records to `events`.
 pub trait Appender: Send + Sync {
-    /// Appends a chunk, in order and without gaps of its own. Resolves when all of it is durable: to the next offset behind its last record.
+    /// Appends a chunk, in order and without gaps of its own. Resolves when all of it is durable: to where it lies.
     /// Bounded: the future waits while the log's buffer is full, at most until the append's deadline.
-    fn append(&self, chunk: Chunk) -> BoxFuture<'static, Result<Offset, AppendError>>;
+    fn append(&self, chunk: Chunk) -> BoxFuture<'static, Result<Appended, AppendError>>;
+}
+
+/// Where a chunk lies. Records of other chunks may lie among its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of its first record.
+    pub first: Offset,
+    /// Next offset behind its last record.
+    pub next: Offset,
 }
 
 /// Why a chunk is not known to be durable.

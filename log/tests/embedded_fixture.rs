@@ -35,7 +35,7 @@ pub fn append<V: AsRef<[u8]>>(
     partition: u32,
     values: &[V],
 ) -> Result<Offset, AppendError> {
-    block_on(log.appender().append(chunk(partition, values)))
+    block_on(log.appender().append(chunk(partition, values))).map(|appended| appended.next)
 }
 
 /// Every value of a partition of `events`, read in batches of `max_bytes`. Checks offsets, keys and append times on the way.

@@ -136,7 +136,7 @@ fn a_waiting_lane_wakes_for_new_records_at_once() {
     append(&log, 0, &["not mine"]).unwrap();
     let appended = block_on(log.appender().append(chunk(3, &["mine"])));
     let told = Instant::now();
-    assert_eq!(appended.unwrap(), Offset(1));
+    assert_eq!(appended.unwrap().next, Offset(1));
     let (partition, woke) = waiting.join().unwrap();
     assert_eq!(partition, Partition(3));
     assert!(woke.saturating_duration_since(told) < Duration::from_secs(5));

@@ -83,8 +83,8 @@ impl Outside {
                 self.submitted.push(values);
             }
             for (answer, number) in waiting {
-                if let Ok(next) = block_on(answer) {
-                    self.acknowledged.push((next, number));
+                if let Ok(appended) = block_on(answer) {
+                    self.acknowledged.push((appended.next, number));
                 }
             }
             if lane.commit(&commit(self.commits)).is_ok() {

@@ -115,8 +115,9 @@ async fn appends_of_many_tasks_are_each_whole_and_where_they_were_said_to_be() {
                 let values: Vec<String> = (0..task % 40 + 1)
                     .map(|i| format!("task {task} record {i}"))
                     .collect();
-                let next = log.appender().append(chunk(task % 2, &values)).await.unwrap();
-                (task % 2, next.0 as usize, values)
+                let appended = log.appender().append(chunk(task % 2, &values)).await.unwrap();
+                assert_eq!(appended.next.0 - appended.first.0, values.len() as u64);
+                (task % 2, appended.next.0 as usize, values)
             })
         })
         .collect();

@@ -29,7 +29,7 @@ async fn a_hundred_thousand_records_are_acknowledged_with_the_right_next_offsets
         .collect();
     let mut last = [0; 4];
     for (number, append) in futures::future::join_all(waiting).await.into_iter().enumerate() {
-        let next = append.unwrap().0;
+        let next = append.unwrap().next.0;
         last[number % 4] = last[number % 4].max(next);
     }
     println!("100,000 appends took {:?}", began.elapsed());
@@ -110,7 +110,7 @@ async fn a_record_that_the_topic_never_takes_is_refused_and_others_go_on() {
     large.push(b"key", &noise(5_000));
     let error = appender.append(large).await.unwrap_err();
     assert!(matches!(error, AppendError::Refused(_)), "by the broker: {error}");
-    assert_eq!(appender.append(chunk(0, 1, 100)).await.unwrap(), Offset(1));
+    assert_eq!(appender.append(chunk(0, 1, 100)).await.unwrap().next, Offset(1));
 }
 
 #[tokio::test]
@@ -128,8 +128,9 @@ async fn a_copy_carries_its_origin_to_readers() {
         ("first".to_owned(), b"of two".to_vec()),
         (ORIGIN_HEADER.to_owned(), origin.encode()),
     ]);
-    assert_eq!(appender.append(chunk(0, 1, 10)).await.unwrap(), Offset(1));
-    assert_eq!(appender.append(copy).await.unwrap(), Offset(3));
+    assert_eq!(appender.append(chunk(0, 1, 10)).await.unwrap().next, Offset(1));
+    let appended = appender.append(copy).await.unwrap();
+    assert_eq!((appended.first, appended.next), (Offset(1), Offset(3)));
     let batch = KafkaReader::new(&settings)
         .unwrap()
         .read(Partition(0), Offset(0), Offset(3), 1_000_000)

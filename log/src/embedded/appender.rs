@@ -5,7 +5,7 @@ use super::EmbeddedLog;
 use super::queue::{Answer, Entry, Queue, Reply};
 use super::record::Payload;
 use crate::batch::Chunk;
-use crate::ports::{AppendError, Appender};
+use crate::ports::{AppendError, Appended, Appender};
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, Either, FutureExt, ready, select};
 use futures_timer::Delay;
@@ -23,7 +23,7 @@ pub(super) struct EmbeddedAppender(pub(super) Arc<EmbeddedLog>);
 
 impl Appender for EmbeddedAppender {
     /// Takes its place in line when it is called, if the buffer has room.
-    fn append(&self, chunk: Chunk) -> BoxFuture<'static, Result<Offset, AppendError>> {
+    fn append(&self, chunk: Chunk) -> BoxFuture<'static, Result<Appended, AppendError>> {
         let Some(queue) = self.0.queues.events.get(chunk.partition.0 as usize) else {
             return refused(format!("there is no partition {}", chunk.partition));
         };
@@ -35,16 +35,17 @@ impl Appender for EmbeddedAppender {
         }
         let queue = queue.clone();
         let deadline = self.0.append_deadline;
+        let records = chunk.len() as u64;
         let payload = Payload::Events(chunk);
         let room = self.0.room.clone();
         // A chunk larger than the whole buffer takes all of it.
         let bytes = payload.bytes().min(self.0.buffer_bytes) as u32;
         match room.clone().try_acquire_many_owned(bytes) {
-            Ok(room) => in_time(enqueue(&queue, payload, room), deadline).boxed(),
+            Ok(room) => in_time(enqueue(&queue, payload, records, room), deadline).boxed(),
             Err(_) => {
                 let append = async move {
                     let room = room.acquire_many_owned(bytes).await.map_err(closed)?;
-                    enqueue(&queue, payload, room).await
+                    enqueue(&queue, payload, records, room).await
                 };
                 in_time(append.boxed(), deadline).boxed()
             }
@@ -52,7 +53,7 @@ impl Appender for EmbeddedAppender {
     }
 }
 
-fn refused(why: String) -> BoxFuture<'static, Result<Offset, AppendError>> {
+fn refused(why: String) -> BoxFuture<'static, Result<Appended, AppendError>> {
     ready(Err(AppendError::Refused(why))).boxed()
 }
 
@@ -63,25 +64,30 @@ fn closed(_: AcquireError) -> AppendError {
 fn enqueue(
     queue: &Queue,
     payload: Payload,
+    records: u64,
     room: OwnedSemaphorePermit,
-) -> impl Future<Output = Result<Offset, AppendError>> + Send + Unpin + 'static {
+) -> impl Future<Output = Result<Appended, AppendError>> + Send + Unpin + 'static {
     let (sender, receiver) = oneshot::channel::<Answer>();
     queue.push(Entry {
         payload,
         reply: Reply::Task(sender),
         room: Some(room),
     });
-    receiver.map(|answer| match answer {
-        Ok(Ok(next)) => Ok(next),
+    receiver.map(move |answer| match answer {
+        // An entry's records lie one behind another in one frame.
+        Ok(Ok(next)) => Ok(Appended {
+            first: Offset(next.0.saturating_sub(records)),
+            next,
+        }),
         Ok(Err(failure)) => Err(AppendError::Unavailable(failure.to_string())),
         Err(oneshot::Canceled) => Err(AppendError::Unavailable("the log's writer is gone".to_owned())),
     })
 }
 
 async fn in_time(
-    append: impl Future<Output = Result<Offset, AppendError>> + Unpin,
+    append: impl Future<Output = Result<Appended, AppendError>> + Unpin,
     deadline: Duration,
-) -> Result<Offset, AppendError> {
+) -> Result<Appended, AppendError> {
     match select(append, Delay::new(deadline)).await {
         Either::Left((answer, _)) => answer,
         Either::Right(_) => Err(AppendError::Unavailable(format!(

@@ -11,10 +11,9 @@ use super::failure::append_error;
 use super::raw::{Failure, Handle, Report, Ticket, Topic};
 use super::settings::Settings;
 use crate::batch::Chunk;
-use crate::ports::{AppendError, Appender, LogError};
+use crate::ports::{AppendError, Appended, Appender, LogError};
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
-use schemas::Offset;
 use schemas::limits::RECORD_BYTES;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -73,7 +72,7 @@ impl KafkaAppender {
 
 impl Appender for KafkaAppender {
     /// Must be awaited on a tokio runtime with its timer.
-    fn append(&self, chunk: Chunk) -> BoxFuture<'static, Result<Offset, AppendError>> {
+    fn append(&self, chunk: Chunk) -> BoxFuture<'static, Result<Appended, AppendError>> {
         let shared = self.shared.clone();
         Box::pin(async move {
             fit(&chunk)?;
@@ -94,7 +93,7 @@ impl Drop for KafkaAppender {
 }
 
 impl Shared {
-    async fn append(&self, chunk: Chunk) -> Result<Offset, AppendError> {
+    async fn append(&self, chunk: Chunk) -> Result<Appended, AppendError> {
         let share = self.share(&chunk).await?;
         if self.closing.load(Ordering::Acquire) {
             return Err(AppendError::Unavailable("the appender is closing".to_owned()));
@@ -214,7 +213,7 @@ fn fit(chunk: &Chunk) -> Result<(), AppendError> {
 mod tests {
     use super::*;
     use crate::kafka::{Admin, Plan};
-    use schemas::Partition;
+    use schemas::{Offset, Partition};
 
     fn chunk(key: &str) -> Chunk {
         let mut chunk = Chunk::new(Partition(0));
@@ -242,12 +241,12 @@ mod tests {
             .create(&[Plan::events(&settings, 1)], None)
             .unwrap();
         let appender = KafkaAppender::open(&settings).unwrap();
-        assert_eq!(appender.append(chunk("before")).await.unwrap(), Offset(1));
+        assert_eq!(appender.append(chunk("before")).await.unwrap().next, Offset(1));
         appender.shared.topic().handle().break_for_test();
         let began = Instant::now();
         let next = loop {
             match appender.append(chunk("after")).await {
-                Ok(next) => break next,
+                Ok(appended) => break appended.next,
                 Err(AppendError::Unavailable(_)) => assert!(began.elapsed() < Duration::from_secs(20)),
                 Err(error) => panic!("{error}"),
             }

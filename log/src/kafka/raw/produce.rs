@@ -6,6 +6,7 @@
 use super::handle::Failure;
 use super::topic::Topic;
 use crate::batch::Chunk;
+use crate::ports::Appended;
 use rdkafka::bindings as native;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use schemas::{Offset, Partition};
@@ -17,13 +18,15 @@ use std::sync::{Mutex, PoisonError};
 /// Records of one batch call: enough to spread its locks thin, few enough for a small array.
 const SLICE: usize = 500;
 
-/// What became of a chunk: the next offset behind its last record, or why one of them is not on the log.
-pub(in crate::kafka) type Report = Result<Offset, Failure>;
+/// What became of a chunk: where it lies, or why one of its records is not known to be on the log.
+pub(in crate::kafka) type Report = Result<Appended, Failure>;
 
 /// Waits for the reports of one chunk.
 pub(in crate::kafka) struct Ticket {
     /// Reports not yet in, and one for the call that sends.
     left: AtomicUsize,
+    /// Smallest offset reported.
+    first: AtomicI64,
     /// Largest offset reported; negative while there is none.
     last: AtomicI64,
     /// The first failure.
@@ -36,6 +39,7 @@ impl Ticket {
     pub(in crate::kafka) fn new(done: impl FnOnce(Report) + Send + 'static) -> Self {
         Self {
             left: AtomicUsize::new(0),
+            first: AtomicI64::new(i64::MAX),
             last: AtomicI64::new(-1),
             failed: Mutex::new(None),
             done: Box::new(done),
@@ -43,17 +47,21 @@ impl Ticket {
     }
 
     fn report(&self, result: Result<i64, Failure>) {
-        match result {
-            Ok(offset) => {
+        let failure = match result {
+            Ok(offset) if offset >= 0 => {
+                self.first.fetch_min(offset, Ordering::Relaxed);
                 self.last.fetch_max(offset, Ordering::Relaxed);
+                return;
             }
-            Err(failure) => {
-                self.failed
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .get_or_insert(failure);
-            }
-        }
+            // A broker that has forgotten a repeated batch acknowledges it without its offset. Nobody could say then
+            // where the chunk begins and ends.
+            Ok(_) => no_offset(),
+            Err(failure) => failure,
+        };
+        self.failed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(failure);
     }
 
     /// Counts one report down; the last one ends the ticket.
@@ -68,20 +76,31 @@ impl Ticket {
         }
         // SAFETY: no other report is left, so nobody else has the address any more.
         let ticket = unsafe { Box::from_raw(ticket) };
-        let last = ticket.last.into_inner();
-        let report = match ticket.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(failure) => Err(failure),
-            // A broker that has forgotten a repeated batch acknowledges it without its offset.
-            None => u64::try_from(last)
-                .map(|last| Offset(last).next())
-                .map_err(|_| Failure {
-                    code: Code::NoOffset,
-                    text: "acknowledged, but without an offset".to_owned(),
-                    fatal: false,
-                    abort: false,
-                }),
+        let ends = (
+            u64::try_from(ticket.first.into_inner()),
+            u64::try_from(ticket.last.into_inner()),
+        );
+        let report = match (
+            ticket.failed.into_inner().unwrap_or_else(PoisonError::into_inner),
+            ends,
+        ) {
+            (Some(failure), _) => Err(failure),
+            (None, (Ok(first), Ok(last))) => Ok(Appended {
+                first: Offset(first),
+                next: Offset(last).next(),
+            }),
+            (None, _) => Err(no_offset()),
         };
         (ticket.done)(report);
+    }
+}
+
+fn no_offset() -> Failure {
+    Failure {
+        code: Code::NoOffset,
+        text: "acknowledged, but without an offset".to_owned(),
+        fatal: false,
+        abort: false,
     }
 }
 
