@@ -24,10 +24,12 @@ struct Nowhere;
 
 impl Appender for Nowhere {
     fn append(&self, chunk: Chunk) -> BoxFuture<'static, Result<Appended, AppendError>> {
-        Box::pin(async move { Ok(Appended {
+        Box::pin(async move {
+            Ok(Appended {
                 first: Offset(0),
                 next: Offset(chunk.len() as u64),
-            }) })
+            })
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
 use service::http::Problem;
+use uuid::Uuid;
 
 /// How the work on a body ended.
 pub(crate) enum Ending {
@@ -22,6 +23,8 @@ pub(crate) enum Ending {
 /// The answer to a batch.
 #[derive(Debug, Serialize)]
 struct Batch {
+    #[serde(flatten)]
+    upload: Option<Named>,
     accepted: u64,
     invalid: u64,
     #[serde(skip_serializing_if = "is_zero")]
@@ -36,6 +39,13 @@ struct Batch {
     keys: Vec<FreshKey>,
     #[serde(skip_serializing_if = "is_zero")]
     keys_left_out: u64,
+}
+
+/// An upload, and where it stands.
+#[derive(Debug, Serialize)]
+pub(crate) struct Named {
+    pub(crate) upload: Uuid,
+    pub(crate) status: &'static str,
 }
 
 /// The answer to a single event.
@@ -57,18 +67,19 @@ fn is_zero(count: &u64) -> bool {
 
 /// Makes the answer. All chunks must be decided. `validate` says that nothing was to be recorded.
 pub(crate) fn answer(ending: Ending, mut intake: Intake, appends: Appends, validate: bool) -> Response {
-    intake.tally.refused(&appends.refused_rows, appends.refused);
-    intake.tally.results.sort_by_key(|result| result.row);
+    intake.tally.finish(&appends.refused_rows, appends.refused);
     match ending {
         Ending::Stopped(problem) => stopped(problem, intake, appends).into_response(),
         Ending::Done if intake.is_single() => single(intake, appends, validate),
-        Ending::Done => batch(intake, appends, validate),
+        Ending::Done => batch(intake, appends, validate, None),
     }
 }
 
-fn batch(intake: Intake, appends: Appends, validate: bool) -> Response {
+/// Makes the answer to a batch. `upload` says which upload it was.
+pub(crate) fn batch(intake: Intake, appends: Appends, validate: bool, upload: Option<Named>) -> Response {
     let tally = intake.tally;
     Json(Batch {
+        upload,
         accepted: if validate { tally.valid } else { appends.accepted },
         invalid: tally.invalid,
         refused: appends.refused,
@@ -101,7 +112,7 @@ fn single(intake: Intake, appends: Appends, validate: bool) -> Response {
 }
 
 /// Adds to a problem what is known of the rows before it.
-fn stopped(problem: Problem, intake: Intake, appends: Appends) -> Problem {
+pub(crate) fn stopped(problem: Problem, intake: Intake, appends: Appends) -> Problem {
     let is_single = intake.is_single();
     let tally = intake.tally;
     let mut problem = problem

@@ -4,6 +4,7 @@
 //! window of zstd may have 8 MiB at most (RFC 9659). What came before a fault stays read.
 
 use crate::limits::Limits;
+use crate::multipart;
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter;
 use axum::body::Body;
@@ -29,9 +30,10 @@ const DISCARD_TIME: Duration = Duration::from_millis(500);
 const ZSTD_WINDOW_LOG: u32 = 23;
 
 /// How a body is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Encoding {
     /// Not at all.
+    #[default]
     Identity,
     /// gzip, of one member or more.
     Gzip,
@@ -175,11 +177,14 @@ impl Reader {
         if let Some(inner) = error.get_ref()
             && inner.downcast_ref::<axum::Error>().is_some()
         {
-            let problem = Problem::of_body(inner);
+            let form =
+                std::error::Error::source(inner).and_then(|cause| cause.downcast_ref::<multipart::Fault>());
+            let problem = form.map_or_else(|| Problem::of_body(inner), multipart::Fault::problem);
             let reason = match problem.code() {
                 "body_too_large" => "too_large",
                 "body_too_slow" => "too_slow",
-                _ => "incomplete",
+                "body_incomplete" => "incomplete",
+                _ => "format",
             };
             return Fault { reason, problem };
         }

@@ -1,6 +1,7 @@
 //! The chunks of one request that are not complete yet: one for each partition that got a row of it.
 
 use log::Chunk;
+use log::batch::Kind;
 use schemas::{Event, Partition, avro, key};
 
 /// Bytes that one request may hold in chunks that are not complete. With many partitions it would be many chunks:
@@ -18,6 +19,7 @@ pub(crate) struct Open {
 pub(crate) struct Chunks {
     partitions: u32,
     schema_id: u32,
+    kind: Kind,
     /// By partition. Boxed, since most requests touch few of many partitions.
     open: Vec<Option<Box<Open>>>,
     open_bytes: usize,
@@ -32,11 +34,17 @@ impl Chunks {
         Self {
             partitions,
             schema_id,
+            kind: Kind::Event,
             open: Vec::new(),
             open_bytes: 0,
             limit,
             full: Vec::new(),
         }
+    }
+
+    /// From now on chunks are of events that wait to be released.
+    pub(crate) fn hold(&mut self) {
+        self.kind = Kind::Held;
     }
 
     /// Bytes in all of them.
@@ -60,8 +68,10 @@ impl Chunks {
             return;
         };
         let open = slot.get_or_insert_with(|| {
+            let mut chunk = Chunk::new(partition);
+            chunk.set_kind(self.kind);
             Box::new(Open {
-                chunk: Chunk::new(partition),
+                chunk,
                 rows: Vec::new(),
             })
         });

@@ -33,38 +33,57 @@ impl Head {
             validate: validate(uri)?,
             format: format(headers)?,
             encoding: encoding(headers)?,
-            length: text(headers, header::CONTENT_LENGTH.as_str())?.and_then(|length| length.parse().ok()),
+            length: length(headers)?,
             idempotency_key: idempotency_key(headers)?,
         })
     }
 }
 
 fn validate(uri: &Uri) -> Result<bool, Problem> {
+    let parameters = parameters(uri, &["validate"])?.into_iter();
+    parameters
+        .map(|(name, value)| flag(name, &value))
+        .next()
+        .unwrap_or(Ok(false))
+}
+
+/// The parameters of the query string, each of them known and given once.
+pub(crate) fn parameters(uri: &Uri, known: &[&str]) -> Result<Vec<(String, String)>, Problem> {
     let Query(parameters) = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(Problem::from)?;
-    let invalid = |name: String, detail: &str| {
-        Problem::bad_request("query_invalid", "The query string is not valid")
-            .detail(format!("the parameter `{name}` {detail}"))
-            .with("parameter", name)
-    };
-    let mut validate = None;
-    for (name, value) in parameters {
-        if name != "validate" {
-            return Err(invalid(name, "is not known; known is `validate`"));
+    for (place, (name, _)) in parameters.iter().enumerate() {
+        if !known.contains(&name.as_str()) {
+            let known: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+            return Err(invalid(
+                name,
+                &format!("is not known; known is {}", known.join(", ")),
+            ));
         }
-        let value = match value.as_str() {
-            "true" => true,
-            "false" => false,
-            _ => return Err(invalid(name, "must be `true` or `false`")),
-        };
-        if validate.replace(value).is_some() {
+        if parameters.iter().take(place).any(|(other, _)| other == name) {
             return Err(invalid(name, "is given twice"));
         }
     }
-    Ok(validate.unwrap_or(false))
+    Ok(parameters)
+}
+
+/// A parameter that is `true` or `false`.
+pub(crate) fn flag(name: impl Into<String>, value: &str) -> Result<bool, Problem> {
+    match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(invalid(name, "must be `true` or `false`")),
+    }
+}
+
+/// What is answered where a parameter cannot be used.
+pub(crate) fn invalid(name: impl Into<String>, detail: &str) -> Problem {
+    let name = name.into();
+    Problem::bad_request("query_invalid", "The query string is not valid")
+        .detail(format!("the parameter `{name}` {detail}"))
+        .with("parameter", name)
 }
 
 /// The value of a header that may be there once; `None` where it is not there.
-fn text<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Problem> {
+pub(crate) fn text<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Problem> {
     let invalid = |what| {
         Problem::bad_request("header_invalid", "A header is not valid").detail(format!("{name} {what}"))
     };
@@ -81,25 +100,37 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Probl
         .map_err(|_| invalid("is not visible ASCII"))
 }
 
-fn format(headers: &HeaderMap) -> Result<Option<Format>, Problem> {
+/// How long the body is, as it is sent.
+pub(crate) fn length(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let length = text(headers, header::CONTENT_LENGTH.as_str())?;
+    Ok(length.and_then(|length| length.parse().ok()))
+}
+
+/// The format of a media type, if it is one of ours.
+pub(crate) fn known_format(content_type: &str) -> Option<Format> {
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    match media_type.to_ascii_lowercase().as_str() {
+        "application/json" => Some(Format::Json),
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => {
+            Some(Format::Lines)
+        }
+        "text/csv" | "application/csv" => Some(Format::Csv),
+        _ => None,
+    }
+}
+
+/// What the body is made of, by its type.
+pub(crate) fn format(headers: &HeaderMap) -> Result<Option<Format>, Problem> {
     let Some(value) = text(headers, header::CONTENT_TYPE.as_str())? else {
         return Ok(None);
     };
-    let mut parts = value.split(';').map(str::trim);
-    let format = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
-        "application/json" => Format::Json,
-        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => {
-            Format::Lines
-        }
-        "text/csv" | "application/csv" => Format::Csv,
-        _ => {
-            return Err(not_supported("media_type_not_supported", "The media type is not supported").detail(
-                "send application/json (an object or an array), application/x-ndjson or text/csv; without a \
-                 Content-Type the first byte tells JSON from CSV",
-            ));
-        }
-    };
-    for parameter in parts {
+    let format = known_format(value).ok_or_else(|| {
+        not_supported("media_type_not_supported", "The media type is not supported").detail(
+            "send application/json (an object or an array), application/x-ndjson or text/csv; without a \
+             Content-Type the first byte tells JSON from CSV",
+        )
+    })?;
+    for parameter in value.split(';').skip(1).map(str::trim) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let (name, value) = (
             name.trim().to_ascii_lowercase(),
@@ -128,7 +159,12 @@ pub(crate) fn encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {
     let Some(value) = text(headers, header::CONTENT_ENCODING.as_str())? else {
         return Ok(Encoding::Identity);
     };
-    match value.trim().to_ascii_lowercase().as_str() {
+    known_encoding(value)
+}
+
+/// The encoding of a word.
+pub(crate) fn known_encoding(word: &str) -> Result<Encoding, Problem> {
+    match word.trim().to_ascii_lowercase().as_str() {
         "" | "identity" => Ok(Encoding::Identity),
         "gzip" | "x-gzip" => Ok(Encoding::Gzip),
         "zstd" => Ok(Encoding::Zstd),

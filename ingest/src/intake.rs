@@ -4,9 +4,10 @@
 //! A row that is not valid is counted and named, burns no key, and does not stop the next one.
 
 use crate::chunks::Chunks;
+use crate::limits::Limits;
 use crate::rows::{Broken, Content, Cut, Rows, Step};
 use crate::tally::Tally;
-use schemas::input::{Columns, KeyContext, Raw};
+use schemas::input::{Columns, KeyContext, Raw, Renames};
 use schemas::{Field, Invalid, Timestamp};
 use std::cell::Cell;
 use uuid::Uuid;
@@ -21,6 +22,26 @@ pub(crate) struct Request {
     pub(crate) row_limit_bytes: usize,
     /// Whether only to look at the rows.
     pub(crate) validate: bool,
+    /// Other names of columns and fields.
+    pub(crate) renames: Renames,
+    /// The upload that the rows belong to.
+    pub(crate) upload_id: Option<Uuid>,
+    /// Whether each row is an event of its own, with a key made of `idempotency_key` and the row, also in a body of one object.
+    pub(crate) by_row: bool,
+}
+
+impl Request {
+    pub(crate) fn new(tenant: &str, limits: &Limits) -> Self {
+        Self {
+            tenant: tenant.to_owned(),
+            idempotency_key: None,
+            row_limit_bytes: limits.row_bytes,
+            validate: false,
+            renames: Renames::default(),
+            upload_id: None,
+            by_row: false,
+        }
+    }
 }
 
 /// The work on one body.
@@ -93,7 +114,7 @@ impl Intake {
 
     fn row(&mut self, cut: &Cut, bytes: &[u8], accepted_at: Timestamp) -> Result<(), Broken> {
         if self.needs_header() {
-            self.columns = Some(header(&mut self.rows, cut, bytes)?);
+            self.columns = Some(header(&mut self.rows, cut, bytes, &self.request.renames)?);
             return Ok(());
         }
         let Self {
@@ -105,7 +126,7 @@ impl Intake {
             single_key,
             ..
         } = self;
-        let single = rows.is_single();
+        let single = rows.is_single() && !request.by_row;
         let is_fresh = Cell::new(false);
         let mut fresh_key = || {
             is_fresh.set(true);
@@ -118,9 +139,9 @@ impl Intake {
             single,
             row: cut.number,
             fresh_key: &mut fresh_key,
-            upload_id: None,
+            upload_id: request.upload_id,
         };
-        let raw = raw(rows, columns.as_ref(), cut, bytes, request.row_limit_bytes);
+        let raw = raw(rows, columns.as_ref(), cut, bytes, request);
         match raw.and_then(|raw| raw.into_event(&mut context)) {
             Err(invalid) => tally.invalid(cut.number, invalid),
             Ok(event) => {
@@ -145,27 +166,45 @@ fn raw<'a>(
     columns: Option<&'a Columns>,
     cut: &Cut,
     bytes: &'a [u8],
-    row_limit_bytes: usize,
+    request: &'a Request,
 ) -> Result<Raw<'a>, Invalid> {
     let whole = |code, message: String| Err(Invalid::new(Field::Whole, code, message));
     match (&cut.content, columns) {
-        (Content::Text(range), _) => Raw::from_json(bytes.get(range.clone()).unwrap_or_default()),
+        (Content::Text(range), _) => {
+            Raw::from_json_renamed(bytes.get(range.clone()).unwrap_or_default(), &request.renames)
+        }
         (Content::Cells(range), Some(columns)) => {
             columns.raw(rows.cells(bytes.get(range.clone()).unwrap_or_default()))
         }
         // The first record is the header, and without one there is no second.
         (Content::Cells(_), None) => whole("columns", "has no header".to_owned()),
-        (Content::TooLong, _) => whole("too_long", format!("is longer than {row_limit_bytes} bytes")),
+        (Content::TooLong, _) => whole(
+            "too_long",
+            format!("is longer than {} bytes", request.row_limit_bytes),
+        ),
         (Content::Malformed(what), _) => whole("not_csv", (*what).to_owned()),
     }
 }
 
-fn header(rows: &mut Rows, cut: &Cut, bytes: &[u8]) -> Result<Columns, Broken> {
+fn header<'a>(
+    rows: &'a mut Rows,
+    cut: &Cut,
+    bytes: &'a [u8],
+    renames: &'a Renames,
+) -> Result<Columns, Broken> {
     let Content::Cells(range) = &cut.content else {
         return Err(Broken::csv("the header is too long, or its quotes are broken"));
     };
     let cells = rows.cells(bytes.get(range.clone()).unwrap_or_default());
-    Columns::parse(cells).map_err(|invalid| bad_header(&invalid))
+    let cells: Vec<&[u8]> = cells.collect();
+    let has = |name: &str| cells.iter().any(|cell| cell.trim_ascii() == name.as_bytes());
+    if let Some(missing) = renames.theirs().find(|name| !has(name)) {
+        return Err(Broken::csv(format!(
+            "there is no column `{missing}`, which is to be renamed"
+        )));
+    }
+    let ours = |cell: &&'a [u8]| renames.ours(cell.trim_ascii()).map_or(*cell, str::as_bytes);
+    Columns::parse(cells.iter().map(ours)).map_err(|invalid| bad_header(&invalid))
 }
 
 fn bad_header(invalid: &[Invalid]) -> Broken {

@@ -1,18 +1,27 @@
 //! Takes events over HTTP: `POST /v1/events` makes rows of a body, events of rows, records of events, and hands these
-//! to the log in chunks; it answers when all of them are durable.
+//! to the log in chunks; it answers when all of them are durable. `POST /v1/uploads` does the same for a file, and writes
+//! down what becomes of it.
 //!
-//! Read it in this order: `events` is the way of one request. `head` and `body` are what comes in,
+//! Read it in this order: `events` is the way of one request, and `work` what is done. `head` and `body` are what comes in,
 //! `rows` cuts it, `intake` makes events and `chunks` records of it, `appends` brings them to
 //! the log, and `answer` says what became of them. Nothing here knows which log it is.
 
 /// What may be taken.
 mod limits;
-/// The way of one request.
+/// `POST /v1/events`.
 mod events;
+/// `POST /v1/uploads`.
+mod uploads;
 /// `POST /liveEvent`.
 mod live_event;
 /// What the head of a request says.
 mod head;
+/// What the head of an upload says.
+mod upload_head;
+/// The file of a form.
+mod multipart;
+/// The work on one body.
+mod work;
 /// Bodies, decompressed, in pieces.
 mod body;
 /// Cutting a body into rows; for `send` too, which cuts files.
@@ -21,6 +30,8 @@ pub mod rows;
 mod intake;
 /// What is told of single rows.
 mod tally;
+/// The facts of an upload.
+mod diary;
 /// Chunks that are not complete.
 mod chunks;
 /// The memory that requests share.
@@ -106,6 +117,7 @@ impl Ingest {
 pub fn router(ingest: Ingest) -> Router {
     Router::new()
         .route("/v1/events", post(events::post))
+        .route("/v1/uploads", post(uploads::post))
         .route("/liveEvent", post(live_event::post))
         .with_state(Arc::new(ingest))
 }

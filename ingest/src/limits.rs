@@ -29,6 +29,10 @@ pub struct Limits {
     /// How long a request that has begun waits for room among [`Limits::held_bytes`]: 10 s. Longer than the log should
     /// ever take for a chunk, so that only a log that stands still ends it.
     pub room_timeout: Duration,
+    /// Rows that are not valid of which an upload's facts say what is wrong: 10,000, under 2 MB.
+    pub listed_errors: usize,
+    /// How often an upload that goes on says so: 10 s.
+    pub going_interval: Duration,
     /// `Retry-After` of a 503, in seconds: 1.
     pub retry_after_s: u32,
 }
@@ -52,6 +56,8 @@ impl From<&config::Http> for Limits {
             chunks_in_flight: 8,
             held_bytes: 256 * 1024 * 1024,
             room_timeout: Duration::from_secs(10),
+            listed_errors: 10_000,
+            going_interval: Duration::from_secs(10),
             retry_after_s: service::http::RETRY_AFTER_S,
         }
     }

@@ -4,7 +4,7 @@ use prometheus::{Histogram, IntCounter, IntGauge};
 use service::metrics::{Error, Family, Label, Registry, SECONDS};
 
 /// Every code of [`schemas::Invalid`], and those of a row's frame.
-const CODES: [&str; 16] = [
+const CODES: [&str; 17] = [
     "missing",
     "too_long",
     "control_character",
@@ -12,6 +12,7 @@ const CODES: [&str; 16] = [
     "out_of_range",
     "in_future",
     "not_a_number",
+    "not_a_boolean",
     "too_many",
     "not_text",
     "twice",
@@ -23,8 +24,8 @@ const CODES: [&str; 16] = [
     "refused",
 ];
 /// Every status that ingest answers with.
-const STATUSES: [&str; 11] = [
-    "200", "202", "400", "403", "405", "408", "413", "415", "422", "500", "503",
+const STATUSES: [&str; 12] = [
+    "200", "201", "202", "400", "403", "405", "408", "413", "415", "422", "500", "503",
 ];
 /// Why a body was not read to its end.
 const FAULTS: [&str; 6] = [

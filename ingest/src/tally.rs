@@ -1,6 +1,7 @@
 //! What a client is told of single rows: at most so many of them, and how many were left out.
 
 use schemas::Invalid;
+use schemas::input::RowError;
 use serde::Serialize;
 
 /// A row that was not plainly accepted.
@@ -42,6 +43,12 @@ pub(crate) struct Tally {
     pub(crate) keys: Vec<FreshKey>,
     /// Keys that are not in the list.
     pub(crate) keys_left_out: u64,
+    /// Rows that were not accepted and are yet to be written down, where somebody does.
+    pub(crate) errors: Vec<RowError>,
+    /// How many more may be.
+    errors_left: usize,
+    /// How many were not, beyond that.
+    pub(crate) unlisted: u64,
 }
 
 impl Tally {
@@ -55,7 +62,15 @@ impl Tally {
             results_left_out: 0,
             keys: Vec::new(),
             keys_left_out: 0,
+            errors: Vec::new(),
+            errors_left: 0,
+            unlisted: 0,
         }
+    }
+
+    /// Rows that are not accepted are to be written down, the first `limit` of them.
+    pub(crate) fn list_errors(&mut self, limit: usize) {
+        self.errors_left = limit;
     }
 
     pub(crate) fn invalid(&mut self, row: u64, invalid: Invalid) {
@@ -75,8 +90,13 @@ impl Tally {
         });
     }
 
-    /// Adds that the log refused `count` events, whose first are in `rows`.
-    pub(crate) fn refused(&mut self, rows: &[u64], count: u64) {
+    /// Adds that the log refused `count` events, whose first are in `rows`; nothing comes behind that.
+    pub(crate) fn finish(&mut self, rows: &[u64], count: u64) {
+        self.refused(rows, count);
+        self.results.sort_by_key(|result| result.row);
+    }
+
+    fn refused(&mut self, rows: &[u64], count: u64) {
         for row in rows {
             let message = "the event log refused the batch of records that held this event".to_owned();
             self.result(RowResult {
@@ -87,7 +107,9 @@ impl Tally {
                 message,
             });
         }
-        self.results_left_out += count.saturating_sub(rows.len() as u64);
+        let untold = count.saturating_sub(rows.len() as u64);
+        self.results_left_out += untold;
+        self.unlisted += untold;
     }
 
     pub(crate) fn fresh_key(&mut self, row: u64, idempotency_key: String) {
@@ -98,6 +120,18 @@ impl Tally {
     }
 
     fn result(&mut self, result: RowResult) {
+        match self.errors_left.checked_sub(1) {
+            None => self.unlisted += 1,
+            Some(left) => {
+                self.errors_left = left;
+                self.errors.push(RowError {
+                    row: result.row,
+                    code: result.code.to_owned(),
+                    field: result.field.to_owned(),
+                    message: result.message.clone(),
+                });
+            }
+        }
         match self.results.len() < self.limit {
             true => self.results.push(result),
             false => self.results_left_out += 1,

@@ -10,10 +10,12 @@ use uuid::Uuid;
 mod names;
 mod object;
 mod columns;
+mod renames;
 mod timestamp;
 
 pub use columns::Columns;
 pub(crate) use object::read_with_tenant;
+pub use renames::Renames;
 pub use timestamp::parse_timestamp;
 
 /// What was sent, field by field, before any of it was checked. `None` is absent.
@@ -74,6 +76,11 @@ impl<'a> Raw<'a> {
     /// Errors: `not_utf8`, `not_json`, `not_an_object`, `not_text`, `twice`, `too_many`.
     pub fn from_json(bytes: &'a [u8]) -> Result<Self, Invalid> {
         object::read(bytes)
+    }
+
+    /// The same, with other names for the object's own fields.
+    pub fn from_json_renamed(bytes: &'a [u8], renames: &'a Renames) -> Result<Self, Invalid> {
+        object::read_renamed(bytes, renames)
     }
 
     /// The event of what was sent, with its key: the sender's own; else one made of the request's header and the row;

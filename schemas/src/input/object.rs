@@ -3,6 +3,7 @@
 
 use super::Raw;
 use super::names::{Known, known};
+use super::renames::Renames;
 use crate::{Field, Invalid, limits};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -18,6 +19,15 @@ pub(super) fn read(bytes: &[u8]) -> Result<Raw<'_>, Invalid> {
     let mut sorter = Sorter::default();
     for (name, value) in pairs(bytes)? {
         sorter.take(name, value)?;
+    }
+    sorter.finish()
+}
+
+/// Reads an object whose own fields, not those of its `metadata`, have other names.
+pub(super) fn read_renamed<'a>(bytes: &'a [u8], renames: &'a Renames) -> Result<Raw<'a>, Invalid> {
+    let mut sorter = Sorter::default();
+    for (name, value) in pairs(bytes)? {
+        sorter.take(renames.apply(name), value)?;
     }
     sorter.finish()
 }
@@ -286,6 +296,17 @@ mod tests {
             ("tenant", "x"),
         ];
         assert_eq!(metadata, expected);
+    }
+
+    #[test]
+    fn renamed_fields_are_taken_for_ours_and_those_inside_metadata_are_not() {
+        let renames = Renames::parse("customer:user_id,what:event_type").unwrap();
+        let json = br#"{"customer":"u","what":"t","metadata":{"customer":"c"}}"#;
+        let raw = read_renamed(json, &renames).unwrap();
+        assert_eq!((raw.user_id.as_deref(), raw.event_type.as_deref()), (Some("u"), Some("t")));
+        assert_eq!(raw.metadata, [("customer".into(), "c".into())]);
+        let twice = read_renamed(br#"{"customer":"u","user_id":"v"}"#, &renames);
+        assert_eq!(twice.unwrap_err().code, "twice");
     }
 
     #[test]

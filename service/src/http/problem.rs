@@ -159,6 +159,12 @@ impl Problem {
         self.code
     }
 
+    /// What is wrong, for people: the detail, or the title where there is none.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.detail.as_deref().unwrap_or(self.title)
+    }
+
     /// The document; `instance` is the request id.
     pub(super) fn document(&self, instance: Option<&str>) -> Vec<u8> {
         let mut members = self.members.clone();

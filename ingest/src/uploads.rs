@@ -1,0 +1,204 @@
+//! `POST /v1/uploads`: a file with an identity. It goes the same way as `POST /v1/events`; beside it, the facts of its life are
+//! written: that it began, before its first row; what is wrong with its rows, as they come; and how it ended.
+//!
+//! Where it is to be held, its rows are records that count only when the upload is released; the last fact says where they lie. An upload
+//! that is cut short says so if it still can. If not, its facts end without an end, and whoever looks sees that it was interrupted.
+
+use crate::Ingest;
+use crate::answer::{Named, batch, stopped};
+use crate::appends::Appends;
+use crate::body::{PIECE_BYTES, Reader};
+use crate::diary::Diary;
+use crate::events::{DEFAULT_TENANT, busy, decoder_bytes, log_unavailable};
+use crate::intake::{Intake, Request};
+use crate::upload_head::Asked;
+use crate::work::Work;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use schemas::upload::{Begun, Totals, What};
+use schemas::{Offset, Partition};
+use service::http::Problem;
+use std::sync::Arc;
+use tracing::Instrument;
+use uuid::Uuid;
+
+/// The header that names the upload, in every answer.
+const UPLOAD_ID: HeaderName = HeaderName::from_static("x-upload-id");
+
+pub(crate) async fn post(State(ingest): State<Arc<Ingest>>, request: axum::extract::Request) -> Response {
+    let upload = Uuid::now_v7();
+    let (parts, body) = request.into_parts();
+    // A task of its own, so that an upload whose client has gone still says how it ended.
+    let at = Arc::clone(&ingest);
+    let working = async move { handle(&at, upload, &parts, body).await };
+    let mut response = match tokio::spawn(working.in_current_span()).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(problem)) => problem.into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the work on an upload ended without an answer");
+            Problem::internal().into_response()
+        }
+    };
+    if let Ok(id) = HeaderValue::from_str(&upload.to_string()) {
+        response.headers_mut().insert(UPLOAD_ID, id);
+    }
+    ingest.metrics.requests.get(&[response.status().as_str()]).inc();
+    response
+}
+
+async fn handle(ingest: &Ingest, upload: Uuid, parts: &Parts, body: Body) -> Result<Response, Problem> {
+    let asked = Asked::read(parts)?;
+    let mut room = ingest.rooms.enter(PIECE_BYTES).map_err(|_| busy(ingest))?;
+    let file = asked.file(body).await?;
+    let decoder = decoder_bytes(file.encoding, asked.length, ingest.limits.decompression_ratio);
+    let fixed_bytes = PIECE_BYTES + decoder;
+    room.try_resize(fixed_bytes).map_err(|_| busy(ingest))?;
+    let mut reader = Reader::new(file.body, file.encoding, &ingest.limits);
+    let request = Request {
+        idempotency_key: asked.key,
+        renames: asked.renames,
+        upload_id: Some(upload),
+        by_row: asked.by_row,
+        ..Request::new(DEFAULT_TENANT, &ingest.limits)
+    };
+    let begun = Begun {
+        name: file.name,
+        // What is released only if all of it is valid is held until then.
+        hold: asked.hold || asked.atomic,
+        atomic: asked.atomic,
+        door: String::new(),
+    };
+    let mut work = Work::new(ingest, request, file.format, room, fixed_bytes);
+    work.intake.tally.list_errors(ingest.limits.listed_errors);
+    if begun.hold {
+        work.intake.chunks.hold();
+    }
+    let mut diary = Diary::new(DEFAULT_TENANT, upload, ingest.partitions);
+    let written = diary.write(ingest, What::Begun(begun.clone())).await;
+    written.map_err(|_| log_unavailable(ingest).with("upload", upload.to_string()))?;
+    work.diary = Some(diary);
+    let ended = work.read_all(&mut reader).await;
+    ingest.metrics.body_bytes.inc_by(reader.received_bytes());
+    work.settle().await;
+    let Work {
+        intake,
+        appends,
+        diary,
+        ..
+    } = work;
+    let diary = diary.ok_or_else(Problem::internal)?;
+    let end = End {
+        ingest,
+        upload,
+        begun,
+        diary,
+        intake,
+        appends,
+    };
+    Ok(end.conclude(ended).await)
+}
+
+/// An upload whose rows are all decided.
+struct End<'i> {
+    ingest: &'i Ingest,
+    upload: Uuid,
+    begun: Begun,
+    diary: Diary,
+    intake: Intake,
+    appends: Appends,
+}
+
+impl End<'_> {
+    /// Writes how it ended, and answers.
+    async fn conclude(mut self, ended: Result<(), Problem>) -> Response {
+        let tally = &mut self.intake.tally;
+        tally.finish(&self.appends.refused_rows, self.appends.refused);
+        let listed = self.diary.finish_errors(self.ingest, tally).await;
+        let unavailable = |_| log_unavailable(self.ingest);
+        let ended = ended
+            .and(listed.map_err(unavailable))
+            .and_then(|()| self.check_all_valid());
+        let (what, status) = match &ended {
+            Err(problem) => (self.failed(problem), "failed"),
+            Ok(()) if self.begun.hold => (self.held(), if self.begun.atomic { "processing" } else { "held" }),
+            Ok(()) => (What::Sent(self.totals()), "processing"),
+        };
+        let written = self.diary.write(self.ingest, what).await;
+        // Behind this the upload stands where the answer says.
+        if let Ok(appended) = &written {
+            self.appends.receipt.extend(self.diary.home, appended.next);
+        }
+        match ended.and(written.map(|_| ()).map_err(unavailable)) {
+            Ok(()) => self.created(status),
+            Err(problem) => self.stopped(problem),
+        }
+    }
+
+    fn totals(&self) -> Totals {
+        let tally = &self.intake.tally;
+        Totals {
+            accepted: self.appends.accepted,
+            invalid: tally.invalid.saturating_add(self.appends.refused),
+            unlisted: tally.unlisted,
+            unknown: self.appends.unknown,
+        }
+    }
+
+    fn check_all_valid(&self) -> Result<(), Problem> {
+        if !self.begun.atomic || self.totals().invalid == 0 {
+            return Ok(());
+        }
+        let title = "Some rows are not valid, and all had to be";
+        Err(
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "rows_invalid", title)
+                .detail("nothing of this upload counts; mend the rows and send all of it again"),
+        )
+    }
+
+    fn failed(&self, problem: &Problem) -> What {
+        What::Failed {
+            totals: self.totals(),
+            code: problem.code().to_owned(),
+            detail: problem.text().to_owned(),
+        }
+    }
+
+    fn held(&self) -> What {
+        let next = |partition: &Partition| self.appends.receipt.next.get(partition).copied();
+        let places = self.appends.firsts.iter();
+        let places: Vec<(Partition, Offset, Offset)> = places
+            .filter_map(|(partition, first)| Some((*partition, *first, next(partition)?)))
+            .collect();
+        What::Held {
+            totals: self.totals(),
+            places,
+            release: self.begun.atomic,
+        }
+    }
+
+    fn created(self, status: &'static str) -> Response {
+        let upload = self.upload;
+        let named = Named { upload, status };
+        let answer = batch(self.intake, self.appends, false, Some(named));
+        let location = [(header::LOCATION, format!("/v1/uploads/{upload}"))];
+        (StatusCode::CREATED, location, answer).into_response()
+    }
+
+    /// A problem with how far it got. Of a held upload that failed nothing will count, whatever is durable.
+    fn stopped(self, problem: Problem) -> Response {
+        let tally = &self.intake.tally;
+        let rows = tally.valid.saturating_add(tally.invalid);
+        let (upload, hold) = (self.upload, self.begun.hold);
+        let mut problem = stopped(problem, self.intake, self.appends)
+            .with("upload", upload.to_string())
+            .with("rows", rows);
+        if hold {
+            problem = problem.with("accepted", 0).with("unknown", 0);
+        }
+        let location = [(header::LOCATION, format!("/v1/uploads/{upload}"))];
+        (location, problem).into_response()
+    }
+}
