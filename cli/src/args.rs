@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Parser, Subcommand};
+use service::access::Scope;
 use std::path::PathBuf;
 
 /// Counts events exactly once, per day and per user.
@@ -56,6 +57,9 @@ pub(crate) enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = 0)]
         wait: u64,
     },
+    /// Makes, lists and revokes the keys that clients need.
+    #[command(subcommand)]
+    Keys(Keys),
     /// Sends files of events to a server; can be stopped at any point and started again.
     Send(send::Args),
     /// Prints the completions of a shell.
@@ -71,6 +75,41 @@ pub(crate) enum Command {
     },
     /// Prints every setting, its value and where it came from; exit 64 if one is wrong.
     CheckConfig,
+}
+
+/// What to do with keys. Servers follow the file within two seconds, so nothing need be restarted.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Makes a key and prints it, once: nobody can print it again.
+    Create {
+        /// Whose events and answers it stands for: 1 to 128 bytes.
+        #[arg(long, value_name = "TENANT")]
+        tenant: String,
+        /// What it may be used for: ingest, query, admin (dead letters), operator (what spans tenants); may be repeated.
+        #[arg(long = "scope", value_name = "SCOPE", required = true)]
+        scopes: Vec<Scope>,
+        /// A name, for people.
+        #[arg(long, value_name = "NAME", default_value = "")]
+        name: String,
+        /// Most requests in a second, for each process that serves.
+        #[arg(long, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        rate: Option<u32>,
+        /// Most events that are accepted on one UTC day, for each process that serves.
+        #[arg(long, value_name = "EVENTS", value_parser = clap::value_parser!(u64).range(1..))]
+        quota: Option<u64>,
+    },
+    /// Lists all keys, without their secrets.
+    List {
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revokes a key for good.
+    Revoke {
+        /// Its id, as `keys list` shows it: never the key itself.
+        #[arg(value_name = "ID")]
+        id: String,
+    },
 }
 
 impl Args {

@@ -15,6 +15,7 @@ mod migrate;
 mod audit;
 mod client;
 mod manual;
+mod keys;
 
 use args::{Args, Command};
 use clap::Parser;
@@ -52,8 +53,10 @@ fn main() -> ExitCode {
             return exit::CONFIG.into();
         }
     };
-    if let Command::CheckConfig = args.command {
-        return check::print(&config).into();
+    match &args.command {
+        Command::CheckConfig => return check::print(&config).into(),
+        Command::Keys(command) => return keys::run(command, &config).into(),
+        _ => {}
     }
     if let Err(error) = service::telemetry::init(&config.log) {
         eprintln!("tidemark: {error}");
@@ -63,7 +66,8 @@ fn main() -> ExitCode {
         Ok(code) => code.into(),
         Err(error) => {
             eprintln!("tidemark: {error:#}");
-            exit::SOFTWARE.into()
+            let is_setting = error.is::<service::access::file::Error>();
+            if is_setting { exit::CONFIG } else { exit::SOFTWARE }.into()
         }
     }
 }
@@ -79,6 +83,7 @@ fn run(command: Command, config: Config) -> anyhow::Result<u8> {
         Command::Migrate => migrate::run(&runtime, &config),
         Command::Audit { embedded, wait } => audit::run(&runtime, &config, embedded, wait),
         Command::CheckConfig => Ok(check::print(&config)),
+        Command::Keys(command) => Ok(keys::run(&command, &config)),
         // They were done before there were settings.
         Command::Send(_) | Command::Completions { .. } | Command::Man { .. } => Ok(exit::SOFTWARE),
     }

@@ -7,7 +7,7 @@ use aggregator::fold::Rules;
 use aggregator::service::{Aggregator, Handles, Running};
 use aggregator::{lane, projector};
 use axum::Router;
-use ingest::{Ingest, Target};
+use ingest::{Ingest, OlderClients, Target};
 use log::kafka::{KafkaAppender, KafkaReader};
 use query_api::{LogEnds, LogLetters, ProgressWatch, QueryApi};
 use schemas::generation::Generation;
@@ -176,7 +176,11 @@ fn ingest_router(world: &World<'_>, target: Target) -> anyhow::Result<Router> {
         ingest::Limits::from(http),
         metrics,
         now,
-        http.live_event_secret.reveal(),
+        &OlderClients {
+            secret: http.live_event_secret.reveal(),
+            secret_is_known: http.live_event_secret_is_known(),
+            tenant: &http.live_event_tenant,
+        },
     );
     Ok(ingest::router(ingest).merge(ingest::health(world.readiness.clone())))
 }

@@ -3,11 +3,15 @@
 use anyhow::Context;
 use axum::Router;
 use schemas::Timestamp;
+use service::access::Access;
 use service::config::Config;
 use service::metrics::Registry;
 use service::readiness::Readiness;
 use service::shutdown::Shutdown;
 use tokio::net::TcpListener;
+
+/// Routes that ask for no key: one says nothing, the other has a secret of its own.
+const PUBLIC: [&str; 2] = ["/health", ingest::OLDER_ROUTE];
 
 /// The surroundings of a role.
 pub(crate) struct World<'a> {
@@ -15,14 +19,20 @@ pub(crate) struct World<'a> {
     pub(crate) metrics: Registry,
     pub(crate) readiness: Readiness,
     pub(crate) shutdown: Shutdown,
+    access: Access,
     admin_shutdown: Shutdown,
 }
 
 impl<'a> World<'a> {
     pub(crate) fn new(config: &'a Config, shutdown: &Shutdown) -> anyhow::Result<Self> {
+        let metrics = Registry::new()?;
+        // What is named must be there, so that a mount that failed opens nothing.
+        let must_be = config.access.keys_file.is_some();
+        let access = Access::open(&config.keys_file(), must_be, &PUBLIC, &metrics)?;
         Ok(Self {
             config,
-            metrics: Registry::new()?,
+            metrics,
+            access,
             readiness: Readiness::new(shutdown),
             shutdown: shutdown.clone(),
             admin_shutdown: Shutdown::new(),
@@ -57,16 +67,25 @@ impl<'a> World<'a> {
     /// Serves until asked to stop, then until the requests under way are answered or the deadline passed.
     pub(crate) async fn serve(&self, listener: TcpListener, router: Router) -> anyhow::Result<()> {
         let address = listener.local_addr()?;
-        tracing::info!(%address, "serving; without API keys only this machine is answered");
+        let keys = self.config.keys_file();
+        match self.access.is_open() {
+            true => tracing::warn!(
+                %address,
+                "serving without keys: only this machine is answered, and may do everything"
+            ),
+            false => tracing::info!(%address, keys = %keys.display(), "serving whoever has a key"),
+        }
+        if !self.access.is_open() && self.config.http.live_event_secret_is_known() {
+            tracing::warn!(
+                "POST /liveEvent takes keys only: the setting http.live_event_secret is known to everybody"
+            );
+        }
         let metrics = service::http::Metrics::new(&self.metrics)?;
-        service::http::serve(
-            listener,
-            router,
-            &self.config.http,
-            metrics,
-            self.shutdown.clone(),
-        )
-        .await?;
+        let (access, limits) = (self.access.clone(), &self.config.http);
+        let watching = tokio::spawn(access.clone().watch(self.shutdown.clone()));
+        service::http::serve(listener, router, limits, metrics, access, self.shutdown.clone()).await?;
+        self.shutdown.begin();
+        watching.await?;
         Ok(())
     }
 

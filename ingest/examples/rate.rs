@@ -7,9 +7,10 @@
 use axum::body::{Body, Bytes};
 use axum::http::Request;
 use futures::future::BoxFuture;
-use ingest::{Ingest, Limits, Metrics, Target, router};
+use ingest::{Ingest, Limits, Metrics, OlderClients, Target, router};
 use log::{AppendError, Appended, Appender, Chunk};
 use schemas::{Offset, Timestamp};
+use service::access::Caller;
 use service::metrics::Registry;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -144,7 +145,11 @@ async fn once(content_type: &str, body: Bytes) -> f64 {
         Limits::default(),
         Metrics::new(&registry).unwrap(),
         clock,
-        "secret",
+        &OlderClients {
+            secret: "secret",
+            secret_is_known: true,
+            tenant: "default",
+        },
     ));
     let pieces: Vec<Bytes> = (0..body.len())
         .step_by(PIECE)
@@ -153,6 +158,7 @@ async fn once(content_type: &str, body: Bytes) -> f64 {
     let stream = futures::stream::iter(pieces.into_iter().map(Ok::<_, std::io::Error>));
     let request = Request::post("/v1/events")
         .header("content-type", content_type)
+        .extension(Caller::local())
         .body(Body::from_stream(stream))
         .unwrap();
     let start = cpu_seconds();

@@ -10,24 +10,28 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
+use schemas::Timestamp;
+use service::access::Caller;
 use service::http::Problem;
 use std::sync::Arc;
 
-/// Whose events come without a credential.
-pub(crate) const DEFAULT_TENANT: &str = "default";
 /// What a body may take in its decoder: the largest window of zstd.
 const DECODER_BYTES: u64 = 8 * 1024 * 1024;
 
-pub(crate) async fn post(State(ingest): State<Arc<Ingest>>, request: axum::extract::Request) -> Response {
+pub(crate) async fn post(
+    State(ingest): State<Arc<Ingest>>,
+    caller: Caller,
+    request: axum::extract::Request,
+) -> Response {
     let (parts, body) = request.into_parts();
-    let response = handle(&ingest, &parts, body)
+    let response = handle(&ingest, &caller, &parts, body)
         .await
         .unwrap_or_else(Problem::into_response);
     ingest.metrics.requests.get(&[response.status().as_str()]).inc();
     response
 }
 
-async fn handle(ingest: &Ingest, parts: &Parts, body: Body) -> Result<Response, Problem> {
+async fn handle(ingest: &Ingest, caller: &Caller, parts: &Parts, body: Body) -> Result<Response, Problem> {
     let head = Head::read(&parts.uri, &parts.headers)?;
     let fixed_bytes =
         PIECE_BYTES + decoder_bytes(head.encoding, head.length, ingest.limits.decompression_ratio);
@@ -36,9 +40,9 @@ async fn handle(ingest: &Ingest, parts: &Parts, body: Body) -> Result<Response, 
     let request = Request {
         idempotency_key: head.idempotency_key.clone(),
         validate: head.validate,
-        ..Request::new(DEFAULT_TENANT, &ingest.limits)
+        ..Request::new(caller.tenant().as_ref(), &ingest.limits)
     };
-    let mut work = Work::new(ingest, request, head.format, room, fixed_bytes);
+    let mut work = Work::new(ingest, caller, request, head.format, room, fixed_bytes);
     let ended = work.read_all(&mut reader).await;
     ingest.metrics.body_bytes.inc_by(reader.received_bytes());
     work.settle().await;
@@ -53,6 +57,11 @@ pub(crate) fn decoder_bytes(encoding: Encoding, length: Option<u64>, ratio: u32)
     }
     let decoded = length.map_or(DECODER_BYTES, |length| length.saturating_mul(u64::from(ratio)));
     usize::try_from(decoded.min(DECODER_BYTES)).unwrap_or(usize::MAX)
+}
+
+/// A moment in whole seconds since 1970.
+pub(crate) fn seconds(moment: Timestamp) -> u64 {
+    u64::try_from(moment.0.div_euclid(1_000_000)).unwrap_or_default()
 }
 
 /// What is answered where there is no room.

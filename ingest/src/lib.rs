@@ -54,6 +54,7 @@ use axum::Router;
 use axum::routing::post;
 use log::Appender;
 use schemas::Timestamp;
+use service::access::{Scope, needs};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -70,6 +71,17 @@ pub struct Ingest {
     live_event_secret: live_event::Secret,
 }
 
+/// The clients of `POST /liveEvent` that have no key.
+#[derive(Clone, Copy)]
+pub struct OlderClients<'a> {
+    /// What they must send as `Authorization`.
+    pub secret: &'a str,
+    /// Whether everybody knows it: then it is enough only where no key is needed.
+    pub secret_is_known: bool,
+    /// Whose events theirs are.
+    pub tenant: &'a str,
+}
+
 /// Where events go.
 #[derive(Clone)]
 pub struct Target {
@@ -84,13 +96,13 @@ pub struct Target {
 }
 
 impl Ingest {
-    /// Ingest into `target`. `clock` gives the present time; `live_event_secret` is what clients of `POST /liveEvent` must know.
+    /// Ingest into `target`. `clock` gives the present time.
     pub fn new(
         target: Target,
         limits: Limits,
         metrics: Metrics,
         clock: fn() -> Timestamp,
-        live_event_secret: &str,
+        older: &OlderClients<'_>,
     ) -> Self {
         let Target {
             appender,
@@ -108,16 +120,20 @@ impl Ingest {
             rooms,
             metrics,
             clock,
-            live_event_secret: live_event::Secret::new(live_event_secret),
+            live_event_secret: live_event::Secret::new(older),
         }
     }
 }
 
+/// The route that has a secret of its own, so that the guard must let it pass.
+pub const OLDER_ROUTE: &str = "/liveEvent";
+
 /// The routes of ingest, for [`service::http::serve`], which bounds bodies and times.
 pub fn router(ingest: Ingest) -> Router {
-    Router::new()
+    let posts = Router::new()
         .route("/v1/events", post(events::post))
-        .route("/v1/uploads", post(uploads::post))
-        .route("/liveEvent", post(live_event::post))
+        .route("/v1/uploads", post(uploads::post));
+    needs(posts, &[Scope::Ingest])
+        .route(OLDER_ROUTE, post(live_event::post))
         .with_state(Arc::new(ingest))
 }

@@ -2,20 +2,24 @@
 //! service's own; what it lost is not: the answer comes when the event is durable, a value of 0 is a value, and a name that is neither
 //! `add_revenue` nor `subtract_revenue` is refused instead of subtracted.
 //!
+//! Who sends the secret counts into the tenant of the setting; who sends a key with the scope `ingest` instead, into the key's. Where keys
+//! are needed, a secret that everybody knows is none.
+//!
 //! An event has no id and no time, so two alike are two events. A client that sends an `Idempotency-Key` may repeat a request safely.
 
-use crate::Ingest;
 use crate::appends::Appends;
 use crate::body::{PIECE_BYTES, Reader};
 use crate::chunks::{Chunks, Open};
-use crate::events::{DEFAULT_TENANT, busy, decoder_bytes, log_unavailable};
+use crate::events::{busy, decoder_bytes, log_unavailable, seconds};
 use crate::head;
+use crate::{Ingest, OlderClients};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemas::Event;
 use schemas::input::{KeyContext, Raw};
+use service::access::{Caller, Scope};
 use service::http::Problem;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -28,12 +32,29 @@ const SAVED: &str = "Event saved";
 const INVALID: &str = "Invalid event data";
 const FORBIDDEN: &str = "Forbidden";
 
-/// The secret of the header `Authorization`. Never printed.
-pub(crate) struct Secret(blake3::Hash);
+/// The secret of the header `Authorization`, and whom it admits. Never printed.
+pub(crate) struct Secret {
+    hash: blake3::Hash,
+    caller: Caller,
+    is_known: bool,
+}
 
 impl Secret {
-    pub(crate) fn new(secret: &str) -> Self {
-        Self(blake3::hash(secret.as_bytes()))
+    pub(crate) fn new(older: &OlderClients<'_>) -> Self {
+        Self {
+            hash: blake3::hash(older.secret.as_bytes()),
+            caller: Caller::local().in_tenant(older.tenant),
+            is_known: older.secret_is_known,
+        }
+    }
+
+    /// Whose event it is that comes with these headers from `caller`, who is none where a key is needed and none was shown.
+    fn sender(&self, caller: Option<Caller>, headers: &HeaderMap) -> Option<Caller> {
+        if let Some(bearer) = caller.as_ref().filter(|caller| caller.has_key()) {
+            return bearer.has(Scope::Ingest).then(|| bearer.clone());
+        }
+        let is_enough = caller.is_some() || !self.is_known;
+        (self.admits(headers) && is_enough).then(|| self.caller.clone())
     }
 
     fn admits(&self, headers: &HeaderMap) -> bool {
@@ -41,26 +62,37 @@ impl Secret {
             .get(header::AUTHORIZATION)
             .map_or(&b""[..], |value| value.as_bytes());
         // Hashes are compared in constant time.
-        blake3::hash(said) == self.0
+        blake3::hash(said) == self.hash
     }
 }
 
-pub(crate) async fn post(State(ingest): State<Arc<Ingest>>, headers: HeaderMap, body: Body) -> Response {
-    let response = handle(&ingest, &headers, body).await;
+pub(crate) async fn post(
+    State(ingest): State<Arc<Ingest>>,
+    caller: Option<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let response = handle(&ingest, caller, &headers, body).await;
     ingest.metrics.requests.get(&[response.status().as_str()]).inc();
     response
 }
 
-async fn handle(ingest: &Ingest, headers: &HeaderMap, body: Body) -> Response {
-    if !ingest.live_event_secret.admits(headers) {
+async fn handle(ingest: &Ingest, caller: Option<Caller>, headers: &HeaderMap, body: Body) -> Response {
+    let Some(sender) = ingest.live_event_secret.sender(caller, headers) else {
         return (StatusCode::FORBIDDEN, FORBIDDEN).into_response();
-    }
-    record(ingest, headers, body)
+    };
+    record(ingest, &sender, headers, body)
         .await
         .unwrap_or_else(Problem::into_response)
 }
 
-async fn record(ingest: &Ingest, headers: &HeaderMap, body: Body) -> Result<Response, Problem> {
+async fn record(
+    ingest: &Ingest,
+    sender: &Caller,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    sender.check_quota(seconds((ingest.clock)()))?;
     let encoding = head::encoding(headers)?;
     let key = head::idempotency_key(headers)?;
     let mut limits = ingest.limits.clone();
@@ -72,7 +104,7 @@ async fn record(ingest: &Ingest, headers: &HeaderMap, body: Body) -> Result<Resp
         .enter(limits.row_bytes + PIECE_BYTES + decoder)
         .map_err(|_| busy(ingest))?;
     let body = whole(Reader::new(body, encoding, &limits), ingest).await?;
-    let Some(open) = chunk(ingest, &body, key.as_deref()) else {
+    let Some(open) = chunk(ingest, sender, &body, key.as_deref()) else {
         ingest.metrics.invalid.get(&["refused"]).inc();
         return Ok((StatusCode::BAD_REQUEST, INVALID).into_response());
     };
@@ -80,6 +112,7 @@ async fn record(ingest: &Ingest, headers: &HeaderMap, body: Body) -> Result<Resp
     let mut appends = Appends::new(Arc::clone(&ingest.appender), ingest.topic_id, &limits, metrics);
     appends.hand_over(open, Some(room)).await;
     appends.finish().await;
+    sender.spend(appends.accepted, seconds((ingest.clock)()));
     match appends.accepted {
         1 => Ok((StatusCode::OK, SAVED).into_response()),
         _ if appends.refused > 0 => Ok((StatusCode::BAD_REQUEST, INVALID).into_response()),
@@ -112,10 +145,10 @@ async fn whole(mut reader: Reader, ingest: &Ingest) -> Result<Vec<u8>, Problem> 
 }
 
 /// A chunk with the event of a body, or none if the body is no event.
-fn chunk(ingest: &Ingest, body: &[u8], key: Option<&str>) -> Option<Open> {
+fn chunk(ingest: &Ingest, sender: &Caller, body: &[u8], key: Option<&str>) -> Option<Open> {
     let mut fresh_key = || Uuid::now_v7().to_string();
     let mut context = KeyContext {
-        tenant: DEFAULT_TENANT,
+        tenant: sender.tenant(),
         accepted_at: (ingest.clock)(),
         batch_key: key,
         single: true,

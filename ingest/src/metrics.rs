@@ -24,8 +24,8 @@ const CODES: [&str; 17] = [
     "refused",
 ];
 /// Every status that ingest answers with.
-const STATUSES: [&str; 12] = [
-    "200", "201", "202", "400", "403", "405", "408", "413", "415", "422", "500", "503",
+const STATUSES: [&str; 13] = [
+    "200", "201", "202", "400", "403", "405", "408", "413", "415", "422", "429", "500", "503",
 ];
 /// Why a body was not read to its end.
 const FAULTS: [&str; 6] = [

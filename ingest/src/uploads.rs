@@ -9,7 +9,7 @@ use crate::answer::{Named, batch, stopped};
 use crate::appends::Appends;
 use crate::body::{PIECE_BYTES, Reader};
 use crate::diary::Diary;
-use crate::events::{DEFAULT_TENANT, busy, decoder_bytes, log_unavailable};
+use crate::events::{busy, decoder_bytes, log_unavailable};
 use crate::intake::{Intake, Request};
 use crate::upload_head::Asked;
 use crate::work::Work;
@@ -20,6 +20,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemas::upload::{Begun, Totals, What};
 use schemas::{Offset, Partition};
+use service::access::Caller;
 use service::http::Problem;
 use std::sync::Arc;
 use tracing::Instrument;
@@ -28,12 +29,16 @@ use uuid::Uuid;
 /// The header that names the upload, in every answer.
 const UPLOAD_ID: HeaderName = HeaderName::from_static("x-upload-id");
 
-pub(crate) async fn post(State(ingest): State<Arc<Ingest>>, request: axum::extract::Request) -> Response {
+pub(crate) async fn post(
+    State(ingest): State<Arc<Ingest>>,
+    caller: Caller,
+    request: axum::extract::Request,
+) -> Response {
     let upload = Uuid::now_v7();
     let (parts, body) = request.into_parts();
     // A task of its own, so that an upload whose client has gone still says how it ended.
     let at = Arc::clone(&ingest);
-    let working = async move { handle(&at, upload, &parts, body).await };
+    let working = async move { handle(&at, &caller, upload, &parts, body).await };
     let mut response = match tokio::spawn(working.in_current_span()).await {
         Ok(Ok(response)) => response,
         Ok(Err(problem)) => problem.into_response(),
@@ -49,7 +54,13 @@ pub(crate) async fn post(State(ingest): State<Arc<Ingest>>, request: axum::extra
     response
 }
 
-async fn handle(ingest: &Ingest, upload: Uuid, parts: &Parts, body: Body) -> Result<Response, Problem> {
+async fn handle(
+    ingest: &Ingest,
+    caller: &Caller,
+    upload: Uuid,
+    parts: &Parts,
+    body: Body,
+) -> Result<Response, Problem> {
     let asked = Asked::read(parts)?;
     let mut room = ingest.rooms.enter(PIECE_BYTES).map_err(|_| busy(ingest))?;
     let file = asked.file(body).await?;
@@ -62,7 +73,7 @@ async fn handle(ingest: &Ingest, upload: Uuid, parts: &Parts, body: Body) -> Res
         renames: asked.renames,
         upload_id: Some(upload),
         by_row: asked.by_row,
-        ..Request::new(DEFAULT_TENANT, &ingest.limits)
+        ..Request::new(caller.tenant().as_ref(), &ingest.limits)
     };
     let begun = Begun {
         name: file.name,
@@ -71,12 +82,12 @@ async fn handle(ingest: &Ingest, upload: Uuid, parts: &Parts, body: Body) -> Res
         atomic: asked.atomic,
         door: String::new(),
     };
-    let mut work = Work::new(ingest, request, file.format, room, fixed_bytes);
+    let mut work = Work::new(ingest, caller, request, file.format, room, fixed_bytes);
     work.intake.tally.list_errors(ingest.limits.listed_errors);
     if begun.hold {
         work.intake.chunks.hold();
     }
-    let mut diary = Diary::new(DEFAULT_TENANT, upload, ingest.partitions);
+    let mut diary = Diary::new(caller.tenant().as_ref(), upload, ingest.partitions);
     let written = diary.write(ingest, What::Begun(begun.clone())).await;
     written.map_err(|_| log_unavailable(ingest).with("upload", upload.to_string()))?;
     work.diary = Some(diary);

@@ -12,17 +12,21 @@ use crate::appends::Appends;
 use crate::body::Reader;
 use crate::chunks::Chunks;
 use crate::diary::Diary;
-use crate::events::{busy, log_unavailable};
+use crate::events::{busy, log_unavailable, seconds};
 use crate::intake::{Intake, Request};
 use crate::room::Room;
 use crate::rows::{Broken, Format, Rows};
 use crate::tally::Tally;
+use service::access::Caller;
 use service::http::Problem;
 use std::sync::Arc;
 
 /// The work on one request.
 pub(crate) struct Work<'i> {
     ingest: &'i Ingest,
+    caller: &'i Caller,
+    /// Events of this request that the caller's quota knows of.
+    spent: u64,
     pub(crate) intake: Intake,
     pub(crate) appends: Appends,
     /// What is written down of an upload.
@@ -35,6 +39,7 @@ pub(crate) struct Work<'i> {
 impl<'i> Work<'i> {
     pub(crate) fn new(
         ingest: &'i Ingest,
+        caller: &'i Caller,
         request: Request,
         format: Option<Format>,
         room: Room,
@@ -47,6 +52,8 @@ impl<'i> Work<'i> {
         let metrics = ingest.metrics.clone();
         Self {
             ingest,
+            caller,
+            spent: 0,
             intake: Intake::new(request, rows, chunks, Tally::new(limits.results)),
             appends: Appends::new(appender, ingest.topic_id, limits, metrics),
             diary: None,
@@ -65,6 +72,7 @@ impl<'i> Work<'i> {
     }
 
     async fn read_on(&mut self, reader: &mut Reader) -> Result<(), Problem> {
+        self.check_quota()?;
         loop {
             let last = reader.read(&mut self.intake.buffer).await.map_err(|fault| {
                 self.ingest.metrics.broken.get(&[fault.reason]).inc();
@@ -81,6 +89,7 @@ impl<'i> Work<'i> {
                 break;
             }
             self.move_on().await?;
+            self.check_quota()?;
             // Bytes that are there already would be taken without end, and others would wait.
             tokio::task::yield_now().await;
         }
@@ -126,6 +135,19 @@ impl<'i> Work<'i> {
         }
     }
 
+    /// Counts what became durable, and stops a request whose caller may send no more today.
+    fn check_quota(&mut self) -> Result<(), Problem> {
+        let now_s = self.spend();
+        self.caller.check_quota(now_s)
+    }
+
+    fn spend(&mut self) -> u64 {
+        let now_s = seconds((self.ingest.clock)());
+        self.caller.spend(self.appends.accepted - self.spent, now_s);
+        self.spent = self.appends.accepted;
+        now_s
+    }
+
     fn broken(&self, broken: Broken) -> Problem {
         self.ingest.metrics.broken.get(&["format"]).inc();
         let title = match broken.code {
@@ -139,6 +161,7 @@ impl<'i> Work<'i> {
     /// Waits until all that was handed over is decided. Also of a request that was stopped the answer says how much is durable.
     pub(crate) async fn settle(&mut self) {
         self.appends.finish().await;
+        self.spend();
         for (code, count) in &self.intake.tally.codes {
             self.ingest.metrics.invalid.get(&[code]).inc_by(*count);
         }

@@ -20,3 +20,5 @@ mod log_faults;
 mod bodies;
 /// Unchanged clients of an older service.
 mod live_event;
+/// Whose events they are.
+mod access;

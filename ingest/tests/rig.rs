@@ -5,11 +5,13 @@ use ingest::{Ingest, Limits, Metrics, Target, router};
 use log::{AppendError, Appended, Appender, Chunk};
 use schemas::{Event, Offset, Timestamp, avro};
 use serde_json::Value;
+use service::access::Access;
 use service::config;
 use service::metrics::Registry;
 use service::shutdown::Shutdown;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -162,6 +164,16 @@ impl Server {
     }
 
     pub async fn with(log: Arc<FakeLog>, http: config::Http, change: impl FnOnce(&mut Limits)) -> Self {
+        Self::with_keys(log, http, "no such file".as_ref(), change).await
+    }
+
+    /// One that demands the keys of a file.
+    pub async fn with_keys(
+        log: Arc<FakeLog>,
+        http: config::Http,
+        keys: &Path,
+        change: impl FnOnce(&mut Limits),
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let registry = Registry::new().unwrap();
@@ -173,13 +185,22 @@ impl Server {
             topic_id: TOPIC,
             schema_id: SCHEMA_ID,
         };
-        let ingest = Ingest::new(target, limits, Metrics::new(&registry).unwrap(), || NOW, "secret");
+        let older = ingest::OlderClients {
+            secret: http.live_event_secret.reveal(),
+            secret_is_known: http.live_event_secret_is_known(),
+            tenant: &http.live_event_tenant,
+        };
+        let ingest = Ingest::new(target, limits, Metrics::new(&registry).unwrap(), || NOW, &older);
         let shutdown = Shutdown::new();
         let readiness = service::readiness::Readiness::new(&shutdown);
         let routes = router(ingest).merge(ingest::health(readiness));
         let metrics = service::http::Metrics::new(&registry).unwrap();
         let stop = shutdown.clone();
-        tokio::spawn(async move { service::http::serve(listener, routes, &http, metrics, stop).await });
+        let public = &["/health", ingest::OLDER_ROUTE];
+        let access = Access::open(keys, false, public, &registry).unwrap();
+        tokio::spawn(
+            async move { service::http::serve(listener, routes, &http, metrics, access, stop).await },
+        );
         Self {
             address,
             log,

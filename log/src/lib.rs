@@ -10,6 +10,6 @@ pub mod embedded;
 
 pub use batch::{Chunk, Record, RecordBatch};
 pub use ports::{
-    AppendError, Appended, Appender, ChainEvent, ChainReader, CommitError, DeadLetterCopy, Lane, LaneEvent, LogError,
-    LogReader, PartCommit, Place, Transaction,
+    AppendError, Appended, Appender, ChainEvent, ChainReader, CommitError, DeadLetterCopy, Lane, LaneEvent,
+    LogError, LogReader, PartCommit, Place, Transaction,
 };

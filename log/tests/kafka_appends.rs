@@ -206,7 +206,9 @@ async fn a_record_says_its_kind_and_each_copy_its_own_origin() {
         appender.append(chunk).await.unwrap();
     }
     let mut reader = KafkaReader::new(&settings).unwrap();
-    let batch = reader.read(Partition(0), Offset(0), Offset(6), 1_000_000).unwrap();
+    let batch = reader
+        .read(Partition(0), Offset(0), Offset(6), 1_000_000)
+        .unwrap();
     let read: Vec<_> = batch.iter().map(|record| (record.kind, record.origin)).collect();
     let expected = [
         (Kind::Event, Some(origin(0))),

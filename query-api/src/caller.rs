@@ -1,13 +1,12 @@
-//! Who asks. Without credentials the program is bound to loopback, so whoever asks is both the tenant `default` and the
-//! operator; credentials will say it here, and nowhere else.
+//! Who asks: the tenant whose rows are read, and whether it is the operator. It comes from the guard before all routes, and from nowhere
+//! else.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use std::convert::Infallible;
+use service::access::{self, Scope};
+use service::http::Problem;
+use std::future::Future;
 use std::sync::Arc;
-
-/// The tenant of those who show no credential.
-const TENANT: &str = "default";
 
 /// Whoever made a request.
 #[derive(Clone, Debug)]
@@ -16,6 +15,7 @@ pub(crate) struct Caller {
     pub(crate) tenant: Arc<str>,
     /// Whether it also sees what belongs to no tenant or to all of them.
     pub(crate) is_operator: bool,
+    who: access::Caller,
 }
 
 impl Caller {
@@ -27,15 +27,22 @@ impl Caller {
         }
         tenants
     }
+
+    /// Done when it may see nothing any more: an answer without end ends then.
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.who.ended()
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Caller {
-    type Rejection = Infallible;
+    type Rejection = Problem;
 
-    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let who = <access::Caller as FromRequestParts<S>>::from_request_parts(parts, state).await?;
         Ok(Self {
-            tenant: Arc::from(TENANT),
-            is_operator: true,
+            tenant: Arc::clone(who.tenant()),
+            is_operator: who.has(Scope::Operator),
+            who,
         })
     }
 }

@@ -88,6 +88,7 @@ use export::Exports;
 use live::Live;
 use schemas::Timestamp;
 use schemas::generation::Generation;
+use service::access::{Scope, needs};
 use service::config;
 use std::sync::Arc;
 
@@ -146,16 +147,23 @@ pub fn router(state: QueryApi) -> Router {
         api,
         exports: Exports::new(),
     };
-    Router::new()
+    let queries = Router::new()
         .route("/v1/days", get(days::range))
         .route("/v1/days/{date}", get(days::one))
         .route("/v1/users/{id}", get(users::total))
         .route("/userEvents/{id}", get(user_events::show))
         .route("/v1/users/{id}/days", get(user_days::show))
-        .route("/v1/live", get(live::show))
-        .route("/v1/receipts/{receipt}", get(receipts::show))
-        .route("/v1/ledger", get(ledger::show))
+        .route("/v1/live", get(live::show));
+    // Whoever sends is given receipts; they are positions and nothing else.
+    let receipts = Router::new().route("/v1/receipts/{receipt}", get(receipts::show));
+    let refused = Router::new()
         .route("/v1/dead-letters", get(dead_letters::list))
-        .route("/v1/dead-letters/{id}", get(dead_letter::show))
+        .route("/v1/dead-letters/{id}", get(dead_letter::show));
+    // It spans tenants.
+    let ledger = Router::new().route("/v1/ledger", get(ledger::show));
+    needs(queries, &[Scope::Query])
+        .merge(needs(receipts, &[Scope::Query, Scope::Ingest]))
+        .merge(needs(refused, &[Scope::Admin]))
+        .merge(needs(ledger, &[Scope::Operator]))
         .with_state(shared)
 }

@@ -29,7 +29,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::response::Response;
-use futures::stream;
+use futures::stream::{self, StreamExt};
 use schemas::receipt::Receipt;
 use schemas::row::View;
 use service::http::Problem;
@@ -69,6 +69,7 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     let api = live.hub.api();
     let params = Params::of(query, &["from", "to", "tz", "type"])?;
+    let ended = caller.ended();
     let asked = Asked::read(&params, Types::read(&params)?, caller.tenant)?;
     let range = asked.range((api.clock)())?;
     let resumed = resumed(api, &headers).await?;
@@ -94,6 +95,8 @@ pub(crate) async fn show(
         let piece = pieces.recv().await?;
         Some((Ok::<Bytes, Infallible>(piece), pieces))
     });
+    // A key that was revoked sees no further total.
+    let body = body.take_until(ended);
     let mut response = Response::new(Body::from_stream(body));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));

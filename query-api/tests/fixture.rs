@@ -14,6 +14,7 @@ use schemas::receipt::Receipt;
 use schemas::row::{DeadLetter, Progress, Row, RowKey, View};
 use schemas::{Amount, Day, Ledger, Offset, Partition, Reason, Timestamp};
 use serde_json::Value;
+use service::access::Caller;
 use service::metrics::Registry;
 use service::shutdown::Shutdown;
 use std::sync::{Arc, Mutex};
@@ -43,6 +44,8 @@ pub struct Fixture {
     pub shutdown: Shutdown,
     pub registry: Registry,
     pub router: Router,
+    /// Without a guard before it.
+    bare: Router,
     _folder: tempfile::TempDir,
 }
 
@@ -98,14 +101,28 @@ impl Fixture {
             metrics,
             clock: || Timestamp::from_millis(NOW_MS + AHEAD_MS.get()),
         });
+        // As the guard does it where no key is needed.
+        let bare = router.clone();
+        let router = router.layer(axum::Extension(Caller::local()));
         Self {
             store,
             log,
             shutdown,
             registry,
             router,
+            bare,
             _folder: folder,
         }
+    }
+
+    /// The same, asked by another.
+    pub fn router_of(&self, caller: Caller) -> Router {
+        self.bare.clone().layer(axum::Extension(caller))
+    }
+
+    /// The same, mounted where nothing says who asks.
+    pub fn without_guard(&self) -> Router {
+        self.bare.clone()
     }
 
     pub async fn get(&self, path: &str) -> Answer {

@@ -298,7 +298,9 @@ async fn over_a_real_port_a_stop_ends_readers_within_the_drain() {
     let (router, shutdown) = (fixture.router.clone(), fixture.shutdown.clone());
     let serving = tokio::spawn(async move {
         let limits = service::config::Http::default();
-        service::http::serve(listener, router, &limits, metrics, shutdown).await
+        let registry = service::metrics::Registry::new().unwrap();
+        let access = service::access::Access::open("no such file".as_ref(), false, &[], &registry).unwrap();
+        service::http::serve(listener, router, &limits, metrics, access, shutdown).await
     });
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let request = format!("GET {RANGE} HTTP/1.1\r\nhost: localhost\r\n\r\n");

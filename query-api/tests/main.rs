@@ -15,3 +15,4 @@ mod conditional;
 mod live_reader;
 mod live;
 mod problems;
+mod tenants;

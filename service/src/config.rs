@@ -17,6 +17,8 @@ mod check;
 mod redact;
 // The public and admin ports.
 mod http;
+// Where keys lie.
+mod access;
 // Kafka and the schema registry.
 mod kafka;
 // ScyllaDB.
@@ -31,6 +33,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::access::Access;
 pub use self::aggregator::{Aggregator, Embedded};
 pub use self::error::{ConfigError, Fault};
 pub use self::http::Http;
@@ -52,6 +55,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The public and admin ports.
     pub http: Http,
+    /// Keys.
+    pub access: Access,
     /// Kafka.
     pub kafka: Kafka,
     /// The schema registry.
@@ -76,6 +81,7 @@ impl Default for Config {
         Self {
             data: PathBuf::from("./tidemark-data"),
             http: Http::default(),
+            access: Access::default(),
             kafka: Kafka::default(),
             registry: Registry::default(),
             store: Store::default(),
@@ -112,6 +118,13 @@ impl Config {
         load::load(file, std::env::vars_os(), overrides)
     }
 
+    /// Where the keys lie: `access.keys_file`, else `keys.jsonl` in the folder of `data`.
+    #[must_use]
+    pub fn keys_file(&self) -> PathBuf {
+        let named = self.access.keys_file.clone();
+        named.unwrap_or_else(|| self.data.join("keys.jsonl"))
+    }
+
     /// Every setting in the order of its key, with secrets redacted.
     #[must_use]
     pub fn explain(&self) -> Vec<Setting> {
@@ -126,7 +139,7 @@ impl Config {
             self.data.display(),
             "must name a folder",
         );
-        self.http.check(&mut checks);
+        self.http.check(self.keys_file().exists(), &mut checks);
         self.kafka.check(&mut checks);
         self.registry.check(&mut checks);
         self.store.check(&mut checks);

@@ -26,6 +26,8 @@ pub mod shutdown;
 pub mod readiness;
 // The admin port: `/live`, `/ready`, `/metrics`.
 pub mod admin;
+// Who may do what: keys, tenants, scopes.
+pub mod access;
 // The public port: limits, request ids, problem documents.
 pub mod http;
 // What the program says by ending.

@@ -303,7 +303,10 @@ mod tests {
         let renames = Renames::parse("customer:user_id,what:event_type").unwrap();
         let json = br#"{"customer":"u","what":"t","metadata":{"customer":"c"}}"#;
         let raw = read_renamed(json, &renames).unwrap();
-        assert_eq!((raw.user_id.as_deref(), raw.event_type.as_deref()), (Some("u"), Some("t")));
+        assert_eq!(
+            (raw.user_id.as_deref(), raw.event_type.as_deref()),
+            (Some("u"), Some("t"))
+        );
         assert_eq!(raw.metadata, [("customer".into(), "c".into())]);
         let twice = read_renamed(br#"{"customer":"u","user_id":"v"}"#, &renames);
         assert_eq!(twice.unwrap_err().code, "twice");

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Checks;
 use super::redact::Secret;
+use crate::access::TENANT_BYTES;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -17,16 +18,26 @@ const GIB: u64 = 1024 * MIB;
 /// Longest of any period here: an hour. Longer ones are mistakes of unit.
 const HOUR_MS: i128 = 3_600_000;
 
+/// The older service's secret.
+const KNOWN_SECRET: &str = "secret";
+
 /// Section `http`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Http {
-    /// Address of the public port; loopback only in this release.
+    /// Address of the public port; loopback only while there are no keys.
     /// Default `127.0.0.1:8080`; `TIDEMARK_HTTP__LISTEN`; flag `--listen`.
     pub listen: SocketAddr,
-    /// Address of the admin port; loopback only in this release.
+    /// Address of the admin port; loopback only unless `http.admin_open`.
     /// Default `127.0.0.1:8081`; `TIDEMARK_HTTP__ADMIN_LISTEN`; flag `--admin-listen`.
     pub admin_listen: SocketAddr,
+    /// Whether the admin port may have an address that others reach. It asks for no key: whoever reaches it sees metrics and readiness,
+    /// which name no tenant, no user and no key.
+    /// Default `false`; `TIDEMARK_HTTP__ADMIN_OPEN`.
+    pub admin_open: bool,
+    /// Origins whose pages may call, such as `https://console.example`. Without keys whoever opens such a page lets it do everything.
+    /// Default none; `TIDEMARK_HTTP__CORS_ORIGINS`, separated by commas.
+    pub cors_origins: Vec<String>,
     /// Largest request body as sent, in bytes.
     /// Default 5 GiB; `TIDEMARK_HTTP__BODY_LIMIT_BYTES`.
     pub body_limit_bytes: u64,
@@ -61,9 +72,12 @@ pub struct Http {
     /// Default 1000; `TIDEMARK_HTTP__RESULTS_LIMIT`.
     pub results_limit: usize,
     /// What clients of `POST /liveEvent` must send as `Authorization`. The default is the older service's own, known to everybody:
-    /// it holds while only this machine is answered.
+    /// it holds only while there are no keys.
     /// Default `secret`; `TIDEMARK_HTTP__LIVE_EVENT_SECRET`.
     pub live_event_secret: Secret,
+    /// Whose events those are that come with that secret.
+    /// Default `default`; `TIDEMARK_HTTP__LIVE_EVENT_TENANT`.
+    pub live_event_tenant: String,
 }
 
 impl Default for Http {
@@ -71,6 +85,8 @@ impl Default for Http {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
+            admin_open: false,
+            cors_origins: Vec::new(),
             body_limit_bytes: 5 * GIB,
             decompressed_limit_bytes: 20 * GIB,
             decompression_ratio_limit: 200,
@@ -82,12 +98,19 @@ impl Default for Http {
             request_queue: 512,
             drain_deadline_ms: 20_000,
             results_limit: 1000,
-            live_event_secret: Secret::new("secret"),
+            live_event_secret: Secret::new(KNOWN_SECRET),
+            live_event_tenant: "default".to_owned(),
         }
     }
 }
 
 impl Http {
+    /// Whether clients of `POST /liveEvent` send a secret that everybody knows.
+    #[must_use]
+    pub fn live_event_secret_is_known(&self) -> bool {
+        self.live_event_secret.reveal() == KNOWN_SECRET
+    }
+
     /// [`Http::header_timeout_ms`] as a duration.
     #[must_use]
     pub fn header_timeout(&self) -> Duration {
@@ -106,14 +129,19 @@ impl Http {
         Duration::from_millis(self.drain_deadline_ms)
     }
 
-    pub(super) fn check(&self, checks: &mut Checks<'_>) {
-        for (key, address) in [
-            ("http.listen", self.listen),
-            ("http.admin_listen", self.admin_listen),
-        ] {
-            let reason = "must be a loopback address such as 127.0.0.1:8080: without API keys, which come with a \
-                          later release, anyone who can reach another address could read and write everything";
-            checks.that(address.ip().is_loopback(), key, address, reason);
+    /// `has_keys`: there is a file of keys.
+    pub(super) fn check(&self, has_keys: bool, checks: &mut Checks<'_>) {
+        let is_own = has_keys || self.listen.ip().is_loopback();
+        let reason = "must be a loopback address such as 127.0.0.1:8080: without API keys anyone who can reach \
+                      another address could read and write everything; `tidemark keys create` makes keys";
+        checks.that(is_own, "http.listen", self.listen, reason);
+        let is_own = self.admin_open || self.admin_listen.ip().is_loopback();
+        let reason = "must be a loopback address such as 127.0.0.1:8081, unless http.admin_open is set: the admin \
+                      port asks for no key";
+        checks.that(is_own, "http.admin_listen", self.admin_listen, reason);
+        for origin in &self.cors_origins {
+            let reason = "must be origins such as https://console.example:8443, without a path";
+            checks.that(is_origin(origin), "http.cors_origins", origin, reason);
         }
         checks.that(
             self.listen != self.admin_listen || self.listen.port() == 0,
@@ -155,5 +183,18 @@ impl Http {
         checks.range("http.drain_deadline_ms", self.drain_deadline_ms, 0, HOUR_MS);
         checks.range("http.results_limit", self.results_limit as u64, 1, 100_000);
         checks.text("http.live_event_secret", self.live_event_secret.reveal(), 1024);
+        checks.text("http.live_event_tenant", &self.live_event_tenant, TENANT_BYTES);
     }
+}
+
+/// `scheme://host` with or without a port, as browsers write it: RFC 6454, 6.2.
+fn is_origin(text: &str) -> bool {
+    let authority = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"));
+    authority.is_some_and(|authority| {
+        let parsed: Option<hyper::http::uri::Authority> = authority.parse().ok();
+        parsed.is_some_and(|parsed| !parsed.host().is_empty() && !authority.contains(['@', '*']))
+            && !authority.bytes().any(|byte| byte.is_ascii_uppercase())
+    })
 }

@@ -137,12 +137,52 @@ fn variables_of_tests_of_kubernetes_and_of_send_are_let_be() {
 }
 
 #[test]
-fn an_address_that_others_can_reach_is_refused() {
+fn an_address_that_others_can_reach_is_refused_without_keys() {
     for key in ["http.listen", "http.admin_listen"] {
-        let text = refused(None, &[], &[(key, "0.0.0.0:8080")]);
-        assert!(text.contains(key) && text.contains("later release"), "{text}");
+        let text = refused(None, &[], &[(key, "0.0.0.0:9080")]);
+        assert!(
+            text.contains(key) && text.contains("must be a loopback address"),
+            "{text}"
+        );
     }
     load(None, &[], &[("http.listen", "[::1]:8080")]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let listen = ("http.listen", "0.0.0.0:9080");
+    refused(None, &[], &[("data", data), listen]);
+    std::fs::write(folder.path().join("keys.jsonl"), "").unwrap();
+    load(None, &[], &[("data", data), listen]).unwrap();
+    let keys = folder.path().join("keys.jsonl");
+    load(None, &[], &[("access.keys_file", keys.to_str().unwrap()), listen]).unwrap();
+    // Keys do not open the admin port, which asks for none.
+    refused(
+        None,
+        &[],
+        &[("data", data), ("http.admin_listen", "0.0.0.0:9081")],
+    );
+    let open = [("http.admin_listen", "0.0.0.0:9081"), ("http.admin_open", "true")];
+    load(None, &[], &open).unwrap();
+}
+
+#[test]
+fn an_origin_has_no_path_and_no_star() {
+    let good = "https://console.example,http://localhost:3000,https://[::1]:8443";
+    let config = load(None, &[("TIDEMARK_HTTP__CORS_ORIGINS", good)], &[]).unwrap();
+    assert_eq!(config.http.cors_origins.len(), 3);
+    for bad in [
+        "*",
+        "https://*",
+        "console.example",
+        "https://a/",
+        "https://a/b",
+        "ftp://a",
+        "https://",
+        "https://u@a",
+        "https://A",
+        "null",
+    ] {
+        refused(None, &[], &[("http.cors_origins", bad)]);
+    }
 }
 
 #[test]
@@ -247,6 +287,7 @@ fn the_docs_of_each_setting_name_its_variable() {
     let docs = [
         include_str!("../config.rs"),
         include_str!("http.rs"),
+        include_str!("access.rs"),
         include_str!("kafka.rs"),
         include_str!("store.rs"),
         include_str!("aggregator.rs"),

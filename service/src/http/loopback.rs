@@ -5,8 +5,9 @@
 //! by its `Host`. Both are refused before a handler sees them.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
@@ -14,14 +15,33 @@ use hyper::header::{HOST, HeaderValue, ORIGIN};
 
 use super::problem::Problem;
 
-pub(super) async fn check(request: Request, next: Next) -> Response {
-    match refusal(&request) {
+/// Who is taken for this machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Local {
+    /// Whether the port is on loopback; on another one there are keys, and nothing is checked here.
+    pub(crate) is_loopback: bool,
+    /// Origins that may call as well, as `http.cors_origins` lists them.
+    pub(crate) origins: Arc<[String]>,
+}
+
+pub(super) async fn check(State(local): State<Local>, request: Request, next: Next) -> Response {
+    match local.refusal(&request) {
         Some(problem) => problem.into_response(),
         None => next.run(request).await,
     }
 }
 
-fn refusal(request: &Request) -> Option<Problem> {
+impl Local {
+    /// What to answer to a request that is another machine's.
+    pub(crate) fn refusal(&self, request: &Request) -> Option<Problem> {
+        match self.is_loopback {
+            true => refusal(request, &self.origins),
+            false => None,
+        }
+    }
+}
+
+fn refusal(request: &Request, listed: &[String]) -> Option<Problem> {
     // RFC 9112, 3.2.2: a request line with an authority beats the header, so both must be ours.
     let mut hosts = request.headers().get_all(HOST).iter();
     let host_fits = hosts
@@ -38,7 +58,8 @@ fn refusal(request: &Request) -> Option<Problem> {
         return Some(Problem::new(StatusCode::FORBIDDEN, "host_not_allowed", title).detail(detail));
     }
     let mut origins = request.headers().get_all(ORIGIN).iter();
-    if !origins.all(|origin| text_fits(origin, is_local_origin)) {
+    let may_call = |origin: &str| is_local_origin(origin) || listed.iter().any(|listed| listed == origin);
+    if !origins.all(|origin| text_fits(origin, may_call)) {
         let title = "The origin is not allowed";
         let detail = "without API keys only pages of localhost, 127.0.0.1 and [::1] may call";
         return Some(Problem::new(StatusCode::FORBIDDEN, "origin_not_allowed", title).detail(detail));

@@ -67,7 +67,8 @@ impl Server {
         let (listener, address) = listener().await;
         let (registry, shutdown) = (Registry::new().unwrap(), Shutdown::new());
         let (metrics, stop) = (Metrics::new(&registry).unwrap(), shutdown.clone());
-        let task = tokio::spawn(async move { serve(listener, router, &limits, metrics, stop).await });
+        let access = Access::open("no such file".as_ref(), false, &[], &registry).unwrap();
+        let task = tokio::spawn(async move { serve(listener, router, &limits, metrics, access, stop).await });
         Self {
             address,
             registry,
