@@ -1,6 +1,8 @@
 //! The options of `tidemark send`.
 
 use crate::{Fault, exit};
+use service::config::Secret;
+use std::convert::Infallible;
 use std::path::PathBuf;
 
 /// What the slices of a file are at most, in bytes, unless asked otherwise: long enough for the log's bulk batches, short
@@ -30,6 +32,12 @@ pub struct Args {
     /// Where to ask what is counted, if it is another server [default: the same].
     #[arg(long, value_name = "URL", env = "TIDEMARK_QUERY_SERVER")]
     pub(crate) query_server: Option<String>,
+    /// Key to send with, where the server needs one; other users of this machine may see it, so better is TIDEMARK_KEY or --key-file.
+    #[arg(long, value_name = "KEY", env = "TIDEMARK_KEY", hide_env_values = true, value_parser = secret, conflicts_with = "key_file")]
+    pub(crate) key: Option<Secret>,
+    /// File that holds the key and nothing else.
+    #[arg(long, value_name = "FILE", env = "TIDEMARK_KEY_FILE")]
+    pub(crate) key_file: Option<PathBuf>,
     /// What the files hold.
     #[arg(long, value_enum, default_value_t = Format::Auto)]
     pub(crate) format: Format,
@@ -101,6 +109,11 @@ impl Args {
         }
         Ok(())
     }
+}
+
+/// A key. Neither `Debug` nor an error of the parser shows it.
+fn secret(text: &str) -> Result<Secret, Infallible> {
+    Ok(Secret::new(text))
 }
 
 fn mapping(text: &str) -> Result<(String, String), String> {

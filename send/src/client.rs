@@ -35,6 +35,9 @@ pub(crate) struct Client {
     http: reqwest::Client,
     server: Url,
     query_server: Url,
+    /// Where it sends to, and by which key.
+    destination: String,
+    key: Option<header::HeaderValue>,
     retry_for: Duration,
     shutdown: Shutdown,
 }
@@ -88,6 +91,11 @@ impl Client {
     /// A client for where `args` say.
     pub(crate) fn new(args: &Args, shutdown: Shutdown) -> Result<Self, Fault> {
         let server = url(&args.server)?;
+        let (key, key_id) = key(args)?.unzip();
+        let destination = match key_id {
+            Some(id) => format!("{server} with key {id}"),
+            None => server.to_string(),
+        };
         let query_server = args.query_server.as_deref().map_or(Ok(server.clone()), url)?;
         let mut http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -105,14 +113,16 @@ impl Client {
             http,
             server,
             query_server,
+            destination,
+            key,
             retry_for: Duration::from_secs(args.retry_for),
             shutdown,
         })
     }
 
-    /// Where it sends to.
+    /// Where it sends to. With another key it is another place: that may be another tenant's.
     pub(crate) fn server(&self) -> &str {
-        self.server.as_str()
+        &self.destination
     }
 
     /// When to stop.
@@ -194,6 +204,9 @@ impl Client {
     /// One try: an answer, whatever it says, or a reason to try again.
     async fn attempt(&self, call: &Call) -> Result<Result<Value, Failed>, Again> {
         let mut request = self.http.request(call.method.clone(), call.url.clone());
+        if let Some(key) = &self.key {
+            request = request.header(header::AUTHORIZATION, key.clone());
+        }
         if call.method == Method::POST {
             request = request
                 .header(header::CONTENT_TYPE, call.media_type)
@@ -242,6 +255,29 @@ impl Client {
             false => Ok(Err(said(status, &code, &detail))),
         }
     }
+}
+
+/// The key that `args` name, as a header, and its id. What is said of one that is wrong does not show it.
+fn key(args: &Args) -> Result<Option<(header::HeaderValue, String)>, Fault> {
+    let text = match (&args.key, &args.key_file) {
+        (Some(key), _) => key.reveal().to_owned(),
+        (None, Some(path)) => {
+            let read = std::fs::read_to_string(path);
+            read.map_err(|error| Fault::reading(&path.display().to_string(), &error))?
+        }
+        (None, None) => return Ok(None),
+    };
+    let text = text.trim();
+    let wrong = || {
+        Fault::new(
+            exit::USAGE,
+            "the key is none: it must be tmk_, an id, _ and a secret",
+        )
+    };
+    let id = service::access::id_of(text).ok_or_else(wrong)?;
+    let mut value = header::HeaderValue::from_str(&format!("Bearer {text}")).map_err(|_| wrong())?;
+    value.set_sensitive(true);
+    Ok(Some((value, id.to_owned())))
 }
 
 fn said(status: StatusCode, code: &str, detail: &str) -> Failed {
