@@ -11,6 +11,8 @@ mod send_files;
 mod manual;
 // The console, in a real browser.
 mod console;
+// Keys: tenants that are apart, and everything that is refused.
+mod access;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -67,15 +67,20 @@ pub(crate) struct Rig {
 impl Rig {
     /// With a server that runs.
     pub(crate) fn new() -> Self {
+        let mut rig = Self::idle();
+        rig.start();
+        rig
+    }
+
+    /// With a server yet to be started.
+    pub(crate) fn idle() -> Self {
         let [listen, admin] = ports();
-        let mut rig = Self {
+        Self {
             folder: tempfile::tempdir().unwrap(),
             listen,
             admin,
             server: None,
-        };
-        rig.start();
-        rig
+        }
     }
 
     /// A path in the folder.
