@@ -177,8 +177,7 @@ impl Reader {
         if let Some(inner) = error.get_ref()
             && inner.downcast_ref::<axum::Error>().is_some()
         {
-            let form =
-                std::error::Error::source(inner).and_then(|cause| cause.downcast_ref::<multipart::Fault>());
+            let form = multipart::Fault::find(inner);
             let problem = form.map_or_else(|| Problem::of_body(inner), multipart::Fault::problem);
             let reason = match problem.code() {
                 "body_too_large" => "too_large",

@@ -31,6 +31,12 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
+    /// Looks for a fault in an error and its sources, as bodies wrap them.
+    pub(crate) fn find<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e Self> {
+        let chain = std::iter::successors(Some(error), |error| error.source());
+        chain.filter_map(|error| error.downcast_ref()).next()
+    }
+
     /// What to answer.
     pub(crate) fn problem(&self) -> Problem {
         match self {
@@ -296,8 +302,7 @@ mod tests {
         let mut body = form.into_body().into_data_stream();
         while let Some(piece) = body.next().await {
             let piece = piece.map_err(|error| {
-                let fault = std::error::Error::source(&error).unwrap();
-                fault.downcast_ref::<Fault>().unwrap().problem().code()
+                Fault::find(&error).unwrap().problem().code()
             })?;
             bytes.extend_from_slice(&piece);
         }

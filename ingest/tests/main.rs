@@ -18,6 +18,8 @@ mod refusals;
 mod log_faults;
 /// Bodies that break off, are slow, or are huge.
 mod bodies;
+/// Files with an identity.
+mod uploads;
 /// Unchanged clients of an older service.
 mod live_event;
 /// Whose events they are.

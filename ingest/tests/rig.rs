@@ -2,7 +2,9 @@
 
 use futures::future::BoxFuture;
 use ingest::{Ingest, Limits, Metrics, Target, router};
+use log::batch::Kind;
 use log::{AppendError, Appended, Appender, Chunk};
+use schemas::upload::{Fact, What};
 use schemas::{Event, Offset, Timestamp, avro};
 use serde_json::Value;
 use service::access::Access;
@@ -46,6 +48,10 @@ pub struct FakeLog {
     pub mode: Mutex<Mode>,
     /// Partition, key, value.
     pub records: Mutex<Vec<(u32, String, Vec<u8>)>>,
+    /// Facts of uploads, each with its partition.
+    pub facts: Mutex<Vec<(u32, Fact)>>,
+    /// Records that wait to be released.
+    pub held: AtomicUsize,
     pub ends: Mutex<HashMap<u32, u64>>,
     pub chunks: AtomicUsize,
     pub most_in_flight: AtomicUsize,
@@ -60,6 +66,8 @@ impl FakeLog {
         Arc::new(Self {
             mode: Mutex::new(mode),
             records: Mutex::default(),
+            facts: Mutex::default(),
+            held: AtomicUsize::new(0),
             ends: Mutex::default(),
             chunks: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
@@ -90,6 +98,12 @@ impl FakeLog {
         events
     }
 
+    /// What became of the one upload there is.
+    pub fn life(&self) -> Vec<What> {
+        let facts = self.facts.lock().unwrap();
+        facts.iter().map(|(_, fact)| fact.what.clone()).collect()
+    }
+
     pub fn len(&self) -> u64 {
         self.ends.lock().unwrap().values().sum()
     }
@@ -101,7 +115,16 @@ impl FakeLog {
             Mode::FailAfter(good) if number >= good => {
                 return Err(AppendError::Unavailable("secret broker".into()));
             }
-            Mode::Count => {}
+            Mode::Count if chunk.kind() != Kind::Fact => {}
+            _ if chunk.kind() == Kind::Fact => {
+                let facts = chunk.iter().map(|(key, value)| {
+                    let fact = Fact::decode(value).unwrap();
+                    assert_eq!(fact.key().as_bytes(), key);
+                    assert_eq!(schemas::upload::home(fact.upload, PARTITIONS), chunk.partition);
+                    (chunk.partition.0, fact)
+                });
+                self.facts.lock().unwrap().extend(facts);
+            }
             _ => self
                 .records
                 .lock()
@@ -113,6 +136,9 @@ impl FakeLog {
                         value.to_vec(),
                     )
                 })),
+        }
+        if chunk.kind() == Kind::Held {
+            self.held.fetch_add(chunk.len(), Ordering::SeqCst);
         }
         let mut ends = self.ends.lock().unwrap();
         let end = ends.entry(chunk.partition.0).or_default();
@@ -234,8 +260,12 @@ impl Server {
 
     /// Begins a chunked request; the rest is up to the caller.
     pub async fn begin(&self, headers: &str) -> TcpStream {
+        self.begin_at("/v1/events", headers).await
+    }
+
+    pub async fn begin_at(&self, path: &str, headers: &str) -> TcpStream {
         let head = format!(
-            "POST /v1/events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n{headers}\r\n"
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n{headers}\r\n"
         );
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
