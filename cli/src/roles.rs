@@ -8,6 +8,7 @@ use aggregator::service::{Aggregator, Handles, Running};
 use aggregator::{lane, projector};
 use axum::Router;
 use ingest::{Ingest, OlderClients, Target};
+use log::Appender;
 use log::kafka::{KafkaAppender, KafkaReader};
 use query_api::{LogEnds, LogLetters, ProgressWatch, QueryApi};
 use schemas::generation::Generation;
@@ -53,7 +54,13 @@ pub(crate) fn run(
             topic_id: generation.events_id,
             schema_id: embedded::OWN_SCHEMA,
         };
-        let queries = query_router(&world, store, &generation, &Source::Embedded(log.clone()))?;
+        let queries = query_router(
+            &world,
+            store,
+            &generation,
+            &Source::Embedded(log.clone()),
+            log.appender(),
+        )?;
         let page = console::router(console::Parts { takes_events: true });
         let router = ingest_router(&world, target)?.merge(queries).merge(page);
         let address = listener.local_addr()?.to_string();
@@ -139,7 +146,9 @@ pub(crate) fn query(runtime: &Runtime, config: &Config, shutdown: &Shutdown) -> 
         let settings = kafka::settings(config)?;
         let generation = kafka::generation(&settings, shutdown).await?;
         let store = kafka::open_store(config, &generation, shutdown).await?;
-        let queries = query_router(&world, store, &generation, &Source::Kafka(Box::new(settings)))?;
+        let appender = Arc::new(KafkaAppender::open(&settings)?);
+        let source = Source::Kafka(Box::new(settings));
+        let queries = query_router(&world, store, &generation, &source, appender)?;
         let page = console::router(console::Parts { takes_events: false });
         let router = queries.merge(query_api::health_router()).merge(page);
         world.serve(listener, router).await?;
@@ -190,12 +199,14 @@ fn query_router(
     store: views::Store,
     generation: &Generation,
     source: &Source,
+    appender: Arc<dyn Appender>,
 ) -> anyhow::Result<Router> {
     let metrics = query_api::Metrics::new(&world.metrics)?;
     let state = QueryApi {
         store: store.clone(),
         generation: Arc::new(generation.clone()),
         ends: Arc::new(LogEnds::new(source.opener(), generation.partitions)),
+        appender,
         letters: Arc::new(LogLetters::new(source.opener())),
         limits: world.config.query.clone(),
         progress: ProgressWatch::start(store, metrics.clone(), world.shutdown.clone()),

@@ -1,13 +1,13 @@
 //! Keys as their users meet them: made and revoked on the command line, demanded by a running server, and never printed again.
 
-use crate::rig::{Rig, until};
+use crate::rig::{PATIENCE, Rig, until};
 use crate::{text, tidemark};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Output;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Every endpoint, with the method.
 const ENDPOINTS: [&str; 13] = [
@@ -277,6 +277,37 @@ fn keys_of_a_server_that_runs_without_any_close_it_for_others() {
 }
 
 #[test]
+fn live_totals_end_with_the_key_that_they_are_shown_to() {
+    let mut rig = Rig::idle();
+    let (key, id) = create(&rig, "acme", &["query"], &[]);
+    rig.start();
+    let mut stream = TcpStream::connect(rig.address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(
+        stream,
+        "GET /v1/live HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {key}\r\n\r\n"
+    )
+    .unwrap();
+    let mut seen = String::new();
+    while !seen.contains("event: range") {
+        let mut piece = [0; 4096];
+        let bytes = stream.read(&mut piece).unwrap();
+        assert!(bytes > 0, "{seen}");
+        seen.push_str(&text(&piece[..bytes]));
+    }
+    assert_eq!(keys(&rig, &["revoke", &id]).status.code(), Some(0));
+    // The body of a stream ends with a chunk of no bytes; without that it would go on for ever.
+    let begun = Instant::now();
+    while !seen.ends_with("0\r\n\r\n") {
+        assert!(begun.elapsed() < PATIENCE, "{seen}");
+        let mut piece = [0; 4096];
+        let bytes = stream.read(&mut piece).unwrap();
+        assert!(bytes > 0, "{seen}");
+        seen.push_str(&text(&piece[..bytes]));
+    }
+}
+
+#[test]
 fn what_keys_cannot_do_is_said_with_its_exit_code() {
     let rig = Rig::idle();
     let fails = |code: i32, args: &[&str]| {
@@ -341,26 +372,23 @@ fn send_shows_its_key_to_the_server_and_to_nobody_else() {
     rig.start();
     rig.write("events.csv", rows(1));
     rig.write("key", format!("{key}\n"));
-    let quick = |args: &[&str]| [&["events.csv", "--retry-for", "1"], args].concat();
-    rig.send(&quick(&[])).ended(4).said("A key is needed");
-    rig.send(&quick(&["--key", &reader]))
-        .ended(4)
-        .said("lacks the scope");
-    let wrong = rig.send(&quick(&["--key", "hush"])).ended(64);
+    let quick = |args: &[&str]| rig.send(&[&["events.csv", "--retry-for", "1"], args].concat());
+    quick(&[]).ended(4).said("A key is needed");
+    quick(&["--key", &reader]).ended(4).said("lacks the scope");
+    let wrong = quick(&["--key", "hush"]).ended(64);
     assert!(!wrong.text().contains("hush"));
-    rig.send(&quick(&["--key-file", "no-file"])).ended(66);
+    quick(&["--key-file", "no-file"]).ended(66);
     // It waits with a key that may only send, and says nothing of a ledger that is not its own.
-    let sent = rig
-        .send(&quick(&["--key-file", "key", "--wait"]))
+    let sent = quick(&["--key-file", "key", "--wait"])
         .ended(0)
         .said("all of it is counted");
     assert!(!sent.text().contains("duplicates"), "{}", sent.text());
     let counted = |name: &str| get(&rig, "/v1/ledger", &operator)[name].as_u64();
     assert_eq!(counted("counted"), Some(8));
-    rig.send(&quick(&["--key", &key])).ended(0);
+    quick(&["--key", &key]).ended(0);
     assert_eq!((counted("counted"), counted("duplicate")), (Some(8), Some(0)));
     // With another key it may be another tenant's, so nothing of it was sent yet.
-    rig.send(&quick(&["--key", &other, "--wait"])).ended(0);
+    quick(&["--key", &other, "--wait"]).ended(0);
     assert_eq!(counted("counted"), Some(16));
     let state = rig.read("events.csv.send-state");
     let secret = |key: &str| key.rsplit('_').next().unwrap().to_owned();

@@ -301,9 +301,7 @@ mod tests {
         let mut bytes = Vec::new();
         let mut body = form.into_body().into_data_stream();
         while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|error| {
-                Fault::find(&error).unwrap().problem().code()
-            })?;
+            let piece = piece.map_err(|error| Fault::find(&error).unwrap().problem().code())?;
             bytes.extend_from_slice(&piece);
         }
         Ok((part, bytes))

@@ -2,13 +2,14 @@
 //! of another question would go on somewhere in the middle and leave out what is before it.
 //!
 //! Text: base64url without padding of `2 | question 8 | place | crc32 u32`, numbers big-endian. The place is `accepted_ms i64 |
-//! partition u32 | offset u64` of a dead letter, or `start i64 | event type` of a line by bucket.
+//! partition u32 | offset u64` of a dead letter, the id of an upload, or `start i64 | event type` of a line by bucket.
 
 use crate::digest::Digest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use schemas::{Offset, Partition};
 use service::http::Problem;
+use uuid::Uuid;
 
 const VERSION: u8 = 2;
 /// Bytes of the question's hash.
@@ -95,6 +96,19 @@ impl Place {
             event_type: String::from_utf8(event_type.to_vec()).map_err(|_| no_cursor())?,
         })
     }
+}
+
+/// The cursor of an upload in the answer to `question`.
+pub(crate) fn encode_upload(upload: Uuid, question: &Digest) -> String {
+    encode(question, upload.as_bytes())
+}
+
+/// Reads a cursor of `question`.
+///
+/// Errors: 400 `cursor_invalid`, 400 `cursor_of_another_query`.
+pub(crate) fn decode_upload(text: &str, question: &Digest) -> Result<Uuid, Problem> {
+    let place = decode(text, question)?;
+    Uuid::from_slice(&place).map_err(|_| no_cursor())
 }
 
 fn encode(question: &Digest, place: &[u8]) -> String {

@@ -1,5 +1,5 @@
 //! Answers questions about what was counted, over HTTP. It reads the view store and nothing else counts here: a value is the
-//! sum of the partials of all source partitions.
+//! sum of the partials of all source partitions. All that it writes are the facts by which held uploads are released or discarded.
 //!
 //! Every answer says what it is as of. Progress is read first and rows after it, so `as_of` is a lower bound: the answer holds
 //! all that is before it, and may hold a little more. A view that cannot answer says so; it must never answer with zeros
@@ -67,6 +67,8 @@ mod scan;
 mod dead_letters;
 /// `GET /v1/dead-letters/{id}`.
 mod dead_letter;
+/// Uploads, and what becomes of them.
+mod uploads;
 /// `GET /v1/live`.
 mod live;
 /// `GET /health`.
@@ -83,9 +85,10 @@ pub use watch::ProgressWatch;
 
 use axum::Router;
 use axum::extract::FromRef;
-use axum::routing::get;
+use axum::routing::{delete, get, post};
 use export::Exports;
 use live::Live;
+use log::Appender;
 use schemas::Timestamp;
 use schemas::generation::Generation;
 use service::access::{Scope, needs};
@@ -101,6 +104,8 @@ pub struct QueryApi {
     pub generation: Arc<Generation>,
     /// Where the log ends.
     pub ends: Arc<dyn Ends>,
+    /// Takes the facts by which held uploads are released or discarded. Nothing else is written here.
+    pub appender: Arc<dyn Appender>,
     /// The records behind dead letters.
     pub letters: Arc<dyn LetterBytes>,
     /// Limits of a query.
@@ -161,9 +166,18 @@ pub fn router(state: QueryApi) -> Router {
         .route("/v1/dead-letters/{id}", get(dead_letter::show));
     // It spans tenants.
     let ledger = Router::new().route("/v1/ledger", get(ledger::show));
+    let uploads = Router::new()
+        .route("/v1/uploads", get(uploads::list))
+        .route("/v1/uploads/{id}", get(uploads::show))
+        .route("/v1/uploads/{id}/errors", get(uploads::errors));
+    let releases = Router::new()
+        .route("/v1/uploads/{id}", delete(uploads::discard))
+        .route("/v1/uploads/{id}/process", post(uploads::process));
     needs(queries, &[Scope::Query])
         .merge(needs(receipts, &[Scope::Query, Scope::Ingest]))
         .merge(needs(refused, &[Scope::Admin]))
         .merge(needs(ledger, &[Scope::Operator]))
+        .merge(needs(uploads, &[Scope::Query, Scope::Ingest]))
+        .merge(needs(releases, &[Scope::Ingest, Scope::Admin]))
         .with_state(shared)
 }

@@ -4,8 +4,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
+use futures::future::BoxFuture;
 use log::batch::{Kind, Origin};
-use log::{LogError, LogReader, Record, RecordBatch};
+use log::{AppendError, Appended, Appender, Chunk, LogError, LogReader, Record, RecordBatch};
 use query_api::{LogEnds, LogLetters, Metrics, OpenReader, ProgressWatch, QueryApi};
 use schemas::generation::{FOLD_VERSION, Generation, PARTITIONER};
 use schemas::key::Secret;
@@ -63,6 +64,15 @@ impl Answer {
     }
 }
 
+/// A log that takes nothing.
+struct NoAppends;
+
+impl Appender for NoAppends {
+    fn append(&self, _: Chunk) -> BoxFuture<'static, Result<Appended, AppendError>> {
+        Box::pin(async { Err(AppendError::Unavailable("not in this test".to_owned())) })
+    }
+}
+
 impl Fixture {
     pub async fn new() -> Self {
         AHEAD_MS.set(0);
@@ -90,6 +100,7 @@ impl Fixture {
             generation: Arc::new(generation),
             ends: Arc::new(LogEnds::new(log.open(), PARTITIONS)),
             letters: Arc::new(LogLetters::new(log.open())),
+            appender: Arc::new(NoAppends),
             limits: service::config::Query {
                 wait_limit_ms: 2_000,
                 live_readers: 5,
