@@ -84,10 +84,9 @@ pub(crate) async fn guard(Shared(guard): Shared<Guard>, mut request: Request, ne
             *refused
         }
     };
-    if let Some(problem) = response.extensions().get::<Problem>() {
-        if REFUSALS.contains(&problem.code()) {
-            access.0.metrics.refused.get(&[problem.code()]).inc();
-        }
+    let problem = response.extensions().get::<Problem>().map(Problem::code);
+    if let Some(code) = problem.filter(|code| REFUSALS.contains(code)) {
+        access.0.metrics.refused.get(&[code]).inc();
     }
     response
 }
@@ -111,10 +110,10 @@ async fn discard(request: Request) {
 
 impl Guard {
     fn admitted(&self, request: &mut Request) -> Result<(), Box<Response>> {
-        if self.access.is_open() {
-            if let Some(problem) = self.local.refusal(request) {
-                return Err(Box::new(problem.into_response()));
-            }
+        if self.access.is_open()
+            && let Some(problem) = self.local.refusal(request)
+        {
+            return Err(Box::new(problem.into_response()));
         }
         let is_public = request
             .extensions()
