@@ -70,6 +70,19 @@ async fn a_file_has_its_type_and_is_not_sent_twice() {
 }
 
 #[tokio::test]
+async fn the_page_is_told_what_there_is_at_its_address() {
+    for takes_events in [true, false] {
+        let request = axum::http::Request::get("/console/about.json");
+        let answer = router(Parts { takes_events }).oneshot(request.body(Body::empty()).unwrap());
+        let answer = answer.await.unwrap();
+        assert_eq!(header(&answer, "cache-control"), "no-store");
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let about: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(about["takes_events"], takes_events);
+    }
+}
+
+#[tokio::test]
 async fn the_policy_stands_on_every_answer() {
     for path in [
         "/",

@@ -111,6 +111,8 @@ impl Browser {
                     }
                 }
             }
+            // Its end of the pipe is closed: it is gone, or going.
+            let _ = child.wait();
         });
         browser
     }

@@ -3,6 +3,8 @@
 use super::changing::Gate;
 use super::window::{DESK, PHONE, View};
 use super::{empty, with_sample};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 #[test]
@@ -48,6 +50,33 @@ fn a_server_that_wants_a_key_is_given_it_also_on_the_live_stream() {
         "right",
         "document.querySelector('main').innerText.includes('status 401')",
     );
+}
+
+#[test]
+fn where_no_events_are_taken_the_page_does_not_offer_to_send_them() {
+    let Some((_rig, window)) = empty("#/live", DESK) else {
+        return;
+    };
+    window.call(
+        "Fetch.enable",
+        json!({"patterns": [{"urlPattern": "*/console/about.json"}]}),
+    );
+    // The page asks what there is before it shows anything.
+    window.load("#/send");
+    let paused = window.until_told("Fetch.requestPaused");
+    let body = STANDARD.encode("{\"takes_events\":false,\"version\":\"0\"}");
+    window.call(
+        "Fetch.fulfillRequest",
+        json!({"requestId": paused["requestId"], "responseCode": 200, "body": body}),
+    );
+    window.until_shown("There is no such page");
+    assert!(
+        !window
+            .text("document.querySelector('#nav').textContent")
+            .contains("Send")
+    );
+    window.press("Days");
+    window.until_shown("Events are sent to the ingest service");
 }
 
 #[test]

@@ -96,9 +96,26 @@ impl Window {
 
     /// Opens a page by its address, from the beginning.
     pub(super) fn go(&self, hash: &str) {
+        self.load(hash);
+        self.until("the page is there", "document.querySelector('main h1') !== null");
+    }
+
+    /// The same, without waiting for what it shows.
+    pub(super) fn load(&self, hash: &str) {
         self.call("Page.navigate", json!({"url": "about:blank"}));
         self.call("Page.navigate", json!({"url": format!("{}/{hash}", self.origin)}));
-        self.until("the page is there", "document.querySelector('main h1') !== null");
+    }
+
+    /// Waits until the browser tells of something; the first of it.
+    pub(super) fn until_told(&self, method: &str) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(first) = self.told(method).into_iter().next() {
+                return first;
+            }
+            assert!(Instant::now() < deadline, "not in time: {method}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// What an expression gives in the page.

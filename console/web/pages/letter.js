@@ -8,7 +8,6 @@ import { facts, table } from '../tables.js';
 import { count, counted, spoken, time } from '../words.js';
 import { REASONS } from './letters.js';
 
-const BYTES_A_LINE = 16;
 /** Longest hex that is shown; what a reader looks for stands at the beginning. */
 const SHOWN_BYTES = 4_096;
 
@@ -74,13 +73,15 @@ function fieldsOf(text) {
 }
 
 function bytesOf(hex) {
+  // As many as a phone shows without scrolling.
+  const each = innerWidth < 500 ? 8 : 16;
   const bytes = hex.match(/../g) ?? [];
   const lines = [];
-  for (let at = 0; at < Math.min(bytes.length, SHOWN_BYTES); at += BYTES_A_LINE) {
-    const line = bytes.slice(at, at + BYTES_A_LINE);
+  for (let at = 0; at < Math.min(bytes.length, SHOWN_BYTES); at += each) {
+    const line = bytes.slice(at, at + each);
     const readable = line.map((byte) => Number.parseInt(byte, 16)).map((code) => (code >= 32 && code < 127 ? String.fromCharCode(code) : '\u00b7'));
     const halves = [line.slice(0, 8).join(' '), line.slice(8).join(' ')].join('  ');
-    lines.push(`${at.toString(16).padStart(4, '0')}  ${halves.padEnd(BYTES_A_LINE * 3)}  ${readable.join('')}`);
+    lines.push(`${at.toString(16).padStart(4, '0')}  ${halves.padEnd(each * 3)}  ${readable.join('')}`);
   }
   return [
     el('pre', { class: 'bytes', tabindex: '0', 'aria-label': 'The value in hex' }, lines.join('\n')),
