@@ -53,6 +53,7 @@ pub(crate) static LIST: &[(&str, &[u8])] = &[
     ("range.js", include_bytes!("../web/range.js")),
     ("zones.js", include_bytes!("../web/zones.js")),
     ("stream.js", include_bytes!("../web/stream.js")),
+    ("pages/columns.js", include_bytes!("../web/pages/columns.js")),
     ("pages/days.js", include_bytes!("../web/pages/days.js")),
     ("pages/send.js", include_bytes!("../web/pages/send.js")),
     ("pages/sending.js", include_bytes!("../web/pages/sending.js")),

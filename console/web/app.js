@@ -95,7 +95,7 @@ function frame() {
   });
   const link = document.getElementById('link');
   addEventListener('server', ({ detail: isThere }) => {
-    const word = isThere ? 'Server answers' : 'No answer from the server';
+    const word = isThere ? 'Server answers' : 'No answer';
     if (link.textContent === word) return;
     link.textContent = word;
     link.dataset.state = isThere ? 'up' : 'gone';

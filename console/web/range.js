@@ -39,6 +39,8 @@ export function rangeForm({ withBuckets, go }) {
   const measure = select(MEASURES, 'count', (value) => go({ measure: value }));
 
   function dates() {
+    // A year that is half written is not a date yet.
+    if (!from.checkValidity() || !to.validity.valid && !to.validity.customError) return;
     to.setCustomValidity(from.value && to.value && from.value > to.value ? 'The range ends before it begins.' : '');
     if (from.value && to.value && to.reportValidity()) go({ from: from.value, to: to.value });
   }
@@ -58,16 +60,21 @@ export function rangeForm({ withBuckets, go }) {
     node,
     show(now, { from: first, to: last }) {
       at = now;
-      from.value = first ?? '';
-      to.value = last ?? '';
+      put(from, first ?? '');
+      put(to, last ?? '');
       to.setCustomValidity('');
       const found = QUICK.find(([days]) => days && first === lastDays(Number(days), now.tz).from && last === today(now.tz));
       quick.value = found ? found[0] : '';
-      place.value = now.tz;
+      put(place, now.tz);
       if (bucket) bucket.value = now.bucket;
       measure.value = now.measure;
     },
   };
+}
+
+/** Sets what a control shows; the same again would throw its cursor out of place. */
+function put(input, value) {
+  if (input.value !== value) input.value = value;
 }
 
 /** What of an answer's query stands for the range. A type's comma and backslash are escaped, as the API wants it. */

@@ -46,7 +46,7 @@ fn live_totals_change_when_events_are_counted_and_survive_a_restart() {
     window.until_shown("Trying again in");
     assert_eq!(
         window.text("document.querySelector('#link').textContent"),
-        "No answer from the server"
+        "No answer"
     );
     rig.start();
     rig.post("application/x-ndjson", &events(2_000, 1));

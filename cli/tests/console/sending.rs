@@ -76,6 +76,44 @@ fn a_file_with_bad_rows_is_sent_and_every_refused_row_is_listed() {
 }
 
 #[test]
+fn a_file_with_columns_of_its_own_is_sent_with_the_columns_that_are_chosen() {
+    let Some((rig, window)) = empty("#/send", PHONE) else {
+        return;
+    };
+    let rows = "\u{feff}\"customer, no.\",what,when,eur,shop\r\nc1,buy,2025-11-04T12:00:00Z,9.50,\"a\nb\"\r\nc2,buy,yesterday,1,x\r\n";
+    let file = rig.write("shop.csv", rows);
+    window.take_files(std::slice::from_ref(&file));
+    window.until_shown("have names of their own");
+    // What is likely is chosen already; a column cannot be two things.
+    let chosen = "[...document.querySelectorAll('.columns select')].map((select) => select.value)";
+    assert_eq!(
+        window.eval(chosen),
+        json!(["customer, no.", "what", "when", "", ""])
+    );
+    window.choose("Amount", "when");
+    window.press("Send with these columns");
+    assert_eq!(
+        window.eval("document.querySelector('.columns :invalid') !== null"),
+        true
+    );
+    window.choose("Amount", "eur");
+    window.press("Send with these columns");
+    window.until_shown(COUNTED);
+    // The second row has no time that can be read; the header is row 1.
+    assert_eq!(window.table("1 refused row")[1][..2], ["3", "timestamp"]);
+    let user = rig.get("/v1/users/c1");
+    assert_eq!(
+        user["by_type"],
+        json!([{"event_type": "buy", "count": 1, "sum": "9.50"}])
+    );
+    window.take_files(&[file]);
+    window.until("it asks again", "document.querySelector('.columns') !== null");
+    window.press("Do not send");
+    window.until_shown("Not sent.");
+    assert_eq!(rig.ledger("accepted"), 1);
+}
+
+#[test]
 fn what_is_only_checked_is_not_recorded() {
     let Some((rig, window)) = empty("#/send", PHONE) else {
         return;
@@ -88,7 +126,7 @@ fn what_is_only_checked_is_not_recorded() {
         figure(&window, "Valid"),
         grouped(&expected["accepted"].to_string())
     );
-    assert_eq!(rig.get("/v1/ledger")["records"], 0);
+    assert_eq!(rig.ledger("records"), 0);
 }
 
 #[test]

@@ -229,7 +229,7 @@ impl Window {
     /// A picture of the whole page in `target/console-shots`.
     pub(super) fn shot(&self, name: &str) {
         let size = self.eval("[innerWidth, Math.max(innerHeight, document.documentElement.scrollHeight)]");
-        let height = size[1].as_u64().unwrap().min(3_000);
+        let height = size[1].as_u64().unwrap().min(2_200);
         let clip = json!({"x": 0, "y": 0, "width": size[0], "height": height, "scale": 1});
         let shot = json!({"format": "png", "captureBeyondViewport": true, "clip": clip});
         let data = self.call("Page.captureScreenshot", shot)["data"].take();

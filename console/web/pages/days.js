@@ -42,7 +42,7 @@ export function open({ root, signal, about, go }, to) {
     load(box, {
       what: 'the days', signal: turn.signal,
       get: () => answerOf(mine),
-      show: (found) => { range = found.range; form.show(now, range); return shown(found, mine, { change, about }); },
+      show: (found) => { range = found.range; if (found.moved) form.show(now, range); return shown(found, mine, { change, about }); },
     });
   }
 

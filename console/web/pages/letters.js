@@ -20,6 +20,7 @@ export const REASONS = {
   null_value: 'The record has no value.',
   oversized: 'It is larger than an event may be.',
   too_many_types: 'It is of one event type more than there may be.',
+  reversal_unmatched: 'It takes back an event that was never counted.',
 };
 
 export function open({ root, signal, go }, to) {

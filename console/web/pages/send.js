@@ -1,11 +1,12 @@
-// Send: a file is dropped or chosen, goes to `POST /v1/events`, and each step is told: how much was sent, what was accepted, which rows
-// were refused and why, and when all of it is counted. Files go one after the other, in the order in which they came.
+// Send: a file is dropped or chosen, becomes an upload, and each step is told: how much was sent, what was accepted, which rows were
+// refused and why, and when all of it is counted. Files go one after the other, in the order in which they came.
 
 import { counted as said } from '../words.js';
 import { download, el, field, fill, select } from '../dom.js';
 import { failure, untilCounted } from '../states.js';
 import { figures, table } from '../tables.js';
 import { bytes, count, span } from '../words.js';
+import { withOurNames } from './columns.js';
 import { deliver, FORMATS, kindOf, refusedAsCsv } from './sending.js';
 
 export function open({ root, signal }) {
@@ -80,6 +81,13 @@ async function run(card, file, asked, page, again) {
     fill(card, heading(file), el('p', { class: 'problem', role: 'alert' }, 'The name does not say which format it has. Choose the format above, and then the file again.'));
     return;
   }
+  const isReadable = asked.format === 'csv' && !asked.encoding;
+  const ask = (form) => { fill(card, heading(file, asked), form); form.querySelector('select').focus(); };
+  const body = isReadable ? await withOurNames(file, ask).catch(() => file) : file;
+  if (body === null) {
+    fill(card, heading(file, asked), el('p', { role: 'status' }, 'Not sent.'));
+    return;
+  }
   const stop = new AbortController();
   page.addEventListener('abort', () => stop.abort(), { once: true });
   const bar = el('progress', { max: 1, value: 0, 'aria-label': `Progress of ${file.name}` });
@@ -89,7 +97,7 @@ async function run(card, file, asked, page, again) {
     el('div', { class: 'actions' }, el('button', { type: 'button', class: 'quiet', on: { click: () => stop.abort() } }, 'Stop')));
   const progress = progressOf(bar, words, told);
   try {
-    const answer = await deliver(file, { ...asked, progress, signal: stop.signal });
+    const answer = await deliver(body, { ...asked, name: file.name, progress, signal: stop.signal });
     if (!page.aborted) await outcome(card, file, asked, answer, page);
   } catch (problem) {
     if (page.aborted) return;
@@ -124,7 +132,7 @@ function progressOf(bar, words, told) {
 }
 
 async function outcome(card, file, asked, answer, page) {
-  const invalid = answer.invalid ?? 0;
+  const invalid = (answer.invalid ?? 0) + (answer.refused ?? 0);
   const state = el('p', { class: 'counting', role: 'status' });
   const next = el('div', { class: 'actions' });
   fill(card, heading(file, asked),
@@ -155,7 +163,7 @@ function refused({ results = [], results_left_out: left = 0 }, file) {
   if (results.length === 0) return null;
   return [
     table(`${said(results.length, 'refused row')}${left > 0 ? `, and ${count(left)} more that are not listed` : ''}`, [
-      { name: 'Row', head: true, number: true, of: ({ row }) => count(row) },
+      { name: 'Row', head: true, of: ({ row }) => count(row) },
       { name: 'Field', of: (result) => el('code', {}, result.field ?? '') },
       { name: 'What is wrong', long: true, grows: true, of: (result) => result.message ?? '' },
     ], results, { stacks: true }),

@@ -1,7 +1,7 @@
 // Sending one file: what it is by its name, the request with its progress, and what the server answered. XMLHttpRequest, since fetch
 // does not tell how much of a body was sent.
 
-import { gone, heard, problemOf } from '../api.js';
+import { gone, heard, path, problemOf } from '../api.js';
 import { askForKey, credentials, key } from '../key.js';
 
 /** Formats by the end of a name, with the type that is sent. */
@@ -10,6 +10,8 @@ export const FORMATS = {
   ndjson: { label: 'NDJSON, one event a line', media: 'application/x-ndjson' },
   json: { label: 'JSON, one event or an array', media: 'application/json' },
 };
+/** Letters of a name that are sent; the API takes 512 bytes. */
+const NAME_LETTERS = 120;
 const ENDS = { csv: 'csv', tsv: null, ndjson: 'ndjson', jsonl: 'ndjson', json: 'json' };
 const PACKED = { gz: 'gzip', gzip: 'gzip', zst: 'zstd', zstd: 'zstd' };
 
@@ -21,21 +23,21 @@ export function kindOf(name) {
   return { format: ENDS[ends.at(-1)] ?? null, encoding };
 }
 
-/** Sends a file; gives the answer, or throws a problem. With `check` nothing is recorded. */
-export async function deliver(file, { format, encoding, check, progress, signal }) {
+/** Sends a file; gives the answer, or throws a problem. It becomes an upload of its name; with `check` nothing is recorded. */
+export async function deliver(file, { name, format, encoding, check, progress, signal }) {
   for (;;) {
     const used = key();
-    const { status, text, header } = await once(file, { format, encoding, check, progress, signal });
+    const { status, text, header } = await once(file, { name, format, encoding, check, progress, signal });
     if (status >= 200 && status < 300) return JSON.parse(text);
     const problem = problemOf(status, text, header);
     if (status !== 401 || !(await askForKey(used))) throw problem;
   }
 }
 
-function once(file, { format, encoding, check, progress, signal }) {
+function once(file, { name, format, encoding, check, progress, signal }) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open('POST', check ? '/v1/events?validate=true' : '/v1/events');
+    request.open('POST', check ? '/v1/events?validate=true' : path('/v1/uploads', { name: name.slice(0, NAME_LETTERS) }));
     request.setRequestHeader('Content-Type', FORMATS[format].media);
     if (encoding) request.setRequestHeader('Content-Encoding', encoding);
     for (const [name, value] of Object.entries(credentials())) request.setRequestHeader(name, value);

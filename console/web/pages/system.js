@@ -11,12 +11,21 @@ import { count, counted, spoken } from '../words.js';
 const LOOK_MS = 2_000;
 /** Looks that the line of the rate spans: ten minutes. */
 const KEPT = 300;
+/** Every outcome: its name in the API, its word, what it means and its colour. Those of `ALWAYS` are shown though they be none. */
 const OUTCOMES = [
-  ['counted', 'counted', 'Counted in the views.'],
-  ['duplicate', 'duplicates', 'Repeats of an event that was counted before.'],
-  ['dead_lettered', 'dead letters', 'Refused for good, each with its reason.'],
-  ['rerouted', 'rerouted', 'Sent on to the partition of their key, and concluded there.'],
+  ['counted', 'counted', 'Counted in the views.', 's1'],
+  ['duplicate', 'duplicates', 'Repeats of an event that was counted before.', 's6'],
+  ['dead_lettered', 'dead letters', 'Refused for good, each with its reason.', 's5'],
+  ['rerouted', 'rerouted', 'Sent on to the partition of their key, and concluded there.', 's7'],
+  ['reversed', 'reversed', 'Took an event back that was counted before.', 's3'],
+  ['held', 'held', 'Wait, or waited, for the release of their upload.', 's2'],
+  ['repeated', 'repeated', 'Copies of held records that were released before.', 's4'],
+  ['noted', 'noted', 'Facts of uploads, which are no events.', 's8'],
 ];
+const ALWAYS = 4;
+
+/** The outcomes that a ledger has something of, and those that every reader looks for. */
+const outcomesOf = (ledger) => OUTCOMES.filter(([name], index) => index < ALWAYS || ledger[name] > 0);
 
 export function open({ root, signal }) {
   const verdict = el('div');
@@ -80,26 +89,26 @@ async function healthOf(signal) {
 
 /** The ledger in words, and as a bar of its parts. */
 function sentence(ledger) {
-  const parts = OUTCOMES.map(([name, word]) => `${count(ledger[name])} ${word}`);
-  const total = OUTCOMES.reduce((all, [name]) => all + ledger[name], 0);
+  const outcomes = outcomesOf(ledger);
+  const parts = outcomes.map(([name, word]) => `${count(ledger[name])} ${word}`);
+  const total = outcomes.reduce((all, [name]) => all + ledger[name], 0);
   const bar = el('div', { class: 'share', 'aria-hidden': 'true' });
-  OUTCOMES.forEach(([name], index) => {
-    if (ledger[name] === 0) return;
-    const part = el('span', { class: `s${[1, 6, 5, 7][index]}` });
+  for (const [name, , , colour] of outcomes.filter(([name]) => ledger[name] > 0)) {
+    const part = el('span', { class: colour });
     part.style.flexGrow = String(Math.max(ledger[name], total / 150));
     bar.append(part);
-  });
+  }
   const words = ledger.balanced
     ? [el('strong', { class: 'good' }, 'It adds up. '), `${counted(ledger.records, 'record')} = ${parts.join(' + ')}, in each partition for itself.`]
     : [el('strong', { class: 'bad' }, 'It does not add up. '), `${counted(ledger.records, 'record')} were read, and the outcomes are ${parts.join(' + ')} = ${count(total)}. Run tidemark audit.`];
   return el('section', { class: 'card verdict' }, el('p', { role: 'status' }, words), bar,
-    el('ul', { class: 'keys' }, OUTCOMES.map(([name, word, meaning], index) => el('li', {},
-      el('i', { class: `key s${[1, 6, 5, 7][index]}` }), el('b', {}, count(ledger[name])), ` ${word}`, el('span', { class: 'muted' }, meaning)))));
+    el('ul', { class: 'keys' }, outcomes.map(([name, word, meaning, colour]) => el('li', {},
+      el('i', { class: `key ${colour}` }), el('b', {}, count(ledger[name])), ` ${word}`, el('span', { class: 'muted' }, meaning)))));
 }
 
 function numbersOf(ledger, rate, health) {
   return figures([
-    { name: 'Accepted', value: count(ledger.accepted), note: ledger.copies > 0 ? `without ${counted(ledger.copies, 'copy', 'copies')} of reroutes and redrives` : 'what senders sent' },
+    { name: 'Accepted', value: count(ledger.accepted), note: ledger.copies > 0 ? `without ${counted(ledger.copies, 'copy', 'copies')} of reroutes, releases and redrives` : 'what senders sent' },
     { name: 'Waiting to be counted', value: count(ledger.in_flight), note: 'records that the log has and no view reflects' },
     { name: 'Concluded a second', value: rate === null ? '\u2013' : count(Math.round(rate)), note: 'since the last look' },
     { name: 'Health', value: health === 'ok' ? 'OK' : health, kind: health === 'ok' ? 'good' : 'bad', note: health === 'ok' ? 'takes requests' : 'see the admin port\u2019s /ready' },
@@ -116,8 +125,7 @@ function update(box, ledger) {
   fill(box,
     el('section', { class: 'card' }, table('By partition', [
       { name: 'Partition', head: true, of: ({ partition }) => partition },
-      number('Records', 'records'), number('Counted', 'counted'), number('Duplicates', 'duplicate'),
-      number('Dead letters', 'dead_lettered'), number('Rerouted', 'rerouted'), number('Waiting', 'in_flight'),
+      number('Records', 'records'), ...outcomesOf(ledger).map(([name, word]) => number(word.charAt(0).toUpperCase() + word.slice(1), name)), number('Waiting', 'in_flight'),
       number('Next offset', 'next_offset'), number('End of the log', 'end_offset'),
       { name: 'Adds up', of: ({ balanced }) => el('span', { class: balanced ? 'good' : 'bad' }, balanced ? 'yes' : 'no') },
     ], ledger.partitions)),

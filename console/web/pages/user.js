@@ -62,7 +62,7 @@ export function open({ root, signal, go }, to) {
     load(days, {
       what: 'the days', signal: ends,
       get: () => daysOf(id, mine, ends),
-      show: (found) => { range = found.range; form.show(mine, range); return byDay(found, mine, ends); },
+      show: (found) => { range = found.range; if (found.moved) form.show(mine, range); return byDay(found, mine, ends); },
     });
   }
 
