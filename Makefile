@@ -53,8 +53,8 @@ prove: tools engines-up ## the longer kill and fault runs
 	    how=$$(grep -aoE -m 1 '[0-9]+ totals differ.*|not settled after .*' "$$log") || { tail -n 40 "$$log" >&2; exit 1; }; \
 	    echo "prove: the tears of the real broker fail $$rule, as they must: $$how"; \
 	  done; \
-	  TIDEMARK_BIN="$$PWD/$(BIN)" TIDEMARK_KILLS=30 TIDEMARK_KEYS=1000000 TIDEMARK_RESTORE_S=15 \
-	  cargo test --locked -p e2e --test main -- --nocapture --test-threads 1 --include-ignored kills:: embedded:: engines:: memory:: restore::
+	  TIDEMARK_BIN="$$PWD/$(BIN)" TIDEMARK_KILLS=30 TIDEMARK_KEYS=1000000 TIDEMARK_RESTORE_S=15 TIDEMARK_HELD_ROWS=100000 \
+	  cargo test --locked -p e2e --test main -- --nocapture --test-threads 1 --include-ignored kills:: embedded:: engines:: memory:: restore:: uploads::
 	# The same simulation with a rule switched off must fail: else it would show nothing.
 	for rule in without-chain-rule without-readback-rule; do \
 	  cargo test --locked -p aggregator --features $$rule --test main --no-run; \

@@ -10,8 +10,11 @@ use service::readiness::Readiness;
 use service::shutdown::Shutdown;
 use tokio::net::TcpListener;
 
-/// Routes that ask for no key: one says nothing, the other has a secret of its own.
-const PUBLIC: [&str; 2] = ["/health", ingest::OLDER_ROUTE];
+/// Routes that ask for no key: one says nothing, the second has a secret of its own, and the others are the console's page.
+const PUBLIC: [&str; 5] = {
+    let [page, about, files] = console::ROUTES;
+    ["/health", ingest::OLDER_ROUTE, page, about, files]
+};
 
 /// The surroundings of a role.
 pub(crate) struct World<'a> {

@@ -10,8 +10,14 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 /// Every endpoint, with the method.
-const ENDPOINTS: [&str; 13] = [
+const ENDPOINTS: [&str; 19] = [
     "POST /v1/events",
+    "POST /v1/uploads",
+    "GET /v1/uploads",
+    "GET /v1/uploads/00000000-0000-7000-8000-000000000000",
+    "GET /v1/uploads/00000000-0000-7000-8000-000000000000/errors",
+    "POST /v1/uploads/00000000-0000-7000-8000-000000000000/process",
+    "DELETE /v1/uploads/00000000-0000-7000-8000-000000000000",
     "GET /v1/days",
     "GET /v1/days/2025-11-04",
     "GET /v1/days?format=csv",
@@ -162,6 +168,7 @@ fn two_tenants_with_the_same_keys_and_users_are_apart_on_every_endpoint() {
         let letter = |of: usize| ask(&rig, &format!("GET /v1/dead-letters/{}", letters[of]), key, "").status;
         assert_eq!((letter(own), letter(others)), (200, 404));
     }
+    uploads_are_apart(&rig, [&acme, &other]);
     let ledger = get(&rig, "/v1/ledger", &operator);
     let number = |name: &str| ledger[name].as_u64().unwrap();
     assert_eq!(
@@ -177,6 +184,36 @@ fn two_tenants_with_the_same_keys_and_users_are_apart_on_every_endpoint() {
     send(&rig, &acme, &rows(1));
     assert_eq!(get(&rig, "/v1/ledger", &operator)["duplicate"], 8);
     rig.audit();
+}
+
+/// What one holds, the other neither sees nor decides on.
+fn uploads_are_apart(rig: &Rig, [owner, other]: [&String; 2]) {
+    let row = "user_id,event_type,occurred_at\nu1,held,2025-11-04T12:00:00Z\n";
+    let said = ask(rig, "POST /v1/uploads?hold=true", owner, row);
+    assert_eq!(said.status, 201, "{}", said.text);
+    let id = said.json["upload"].as_str().unwrap().to_owned();
+    let wait = format!("?after={}&wait=30s", said.json["receipt"].as_str().unwrap());
+    assert_eq!(
+        get(rig, &format!("/v1/uploads/{id}{wait}"), owner)["status"],
+        "held"
+    );
+    let listed = |key| get(rig, "/v1/uploads", key)["uploads"].as_array().unwrap().len();
+    assert_eq!((listed(owner), listed(other)), (1, 0));
+    for what in [
+        "GET /v1/uploads/{}",
+        "GET /v1/uploads/{}/errors",
+        "POST /v1/uploads/{}/process",
+        "DELETE /v1/uploads/{}",
+    ] {
+        assert_eq!(
+            ask(rig, &what.replace("{}", &id), other, "").status,
+            404,
+            "{what}"
+        );
+    }
+    assert_eq!(get(rig, &format!("/v1/uploads/{id}"), owner)["status"], "held");
+    let discarded = ask(rig, &format!("DELETE /v1/uploads/{id}"), owner, "");
+    assert_eq!(discarded.status, 200, "{}", discarded.text);
 }
 
 #[test]
@@ -209,6 +246,10 @@ fn nothing_but_health_is_answered_without_a_key_that_fits() {
         assert_eq!(said.status, expected, "{endpoint}");
     }
     assert_eq!(ask(&rig, "GET /health", "", "").status, 200);
+    // The page holds nobody's data; it asks for a key itself.
+    for page in ["GET /", "GET /console/about.json", "GET /console/app.js"] {
+        assert_eq!(ask(&rig, page, "", "").status, 200, "{page}");
+    }
     let older = r#"{"userId":"u","name":"add_revenue","value":1}"#;
     assert_eq!(ask(&rig, "POST /liveEvent", "", older).status, 403);
     let limited = until("one a second is exceeded", || {

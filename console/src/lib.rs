@@ -25,21 +25,30 @@ pub struct Parts {
     pub takes_events: bool,
 }
 
+/// The page itself.
+const PAGE: &str = "/";
+/// What it asks before all else.
+const ABOUT: &str = "/console/about.json";
+/// What it is made of.
+const FILES: &str = "/console/{*name}";
+/// All routes of the page. It holds nobody's data, and asks for a key itself where the API demands one.
+pub const ROUTES: [&str; 3] = [PAGE, ABOUT, FILES];
+
 /// The page's routes, for `service::http::serve`.
 pub fn router(parts: Parts) -> Router {
     let about = serde_json::json!({"takes_events": parts.takes_events, "version": env!("CARGO_PKG_VERSION")});
     let about = about.to_string();
     Router::new()
-        .route("/", get(async |headers: HeaderMap| file("index.html", &headers)))
+        .route(PAGE, get(async |headers: HeaderMap| file("index.html", &headers)))
         .route(
-            "/console/about.json",
+            ABOUT,
             get(move || {
                 let about = about.clone();
                 async move { ([headers::content_type("about.json"), headers::NO_STORE], about) }
             }),
         )
         .route(
-            "/console/{*name}",
+            FILES,
             get(async |Path(name): Path<String>, headers: HeaderMap| file(&name, &headers)),
         )
         .layer(from_fn(guarded))

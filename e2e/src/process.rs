@@ -300,16 +300,17 @@ pub fn last_lines(log: &Path) -> String {
     format!("the end of {}:\n{}", log.display(), lines.join("\n"))
 }
 
-/// The program under test: `TIDEMARK_BIN`, or what the workspace built, released before debugged.
+/// The program under test: `TIDEMARK_BIN`, or what the workspace built last.
 fn program() -> anyhow::Result<PathBuf> {
     if let Some(path) = std::env::var_os("TIDEMARK_BIN") {
         return Ok(path.into());
     }
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
-    let mut places = ["release/tidemark", "debug/tidemark"]
-        .into_iter()
-        .map(|place| target.join(place));
+    let places = ["release/tidemark", "debug/tidemark"].map(|place| target.join(place));
+    let built = |place: &PathBuf| std::fs::metadata(place).and_then(|file| file.modified()).ok();
     places
-        .find(|place| place.is_file())
+        .into_iter()
+        .filter(|place| built(place).is_some())
+        .max_by_key(built)
         .context("there is no program to test: set TIDEMARK_BIN, or run `cargo build -p cli` first")
 }

@@ -22,3 +22,4 @@ mod memory;
 mod restore;
 mod engines;
 mod tears;
+mod uploads;
