@@ -10,7 +10,7 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 /// Every endpoint, with the method.
-const ENDPOINTS: [&str; 19] = [
+const ENDPOINTS: [&str; 20] = [
     "POST /v1/events",
     "POST /v1/uploads",
     "GET /v1/uploads",
@@ -22,6 +22,7 @@ const ENDPOINTS: [&str; 19] = [
     "GET /v1/days/2025-11-04",
     "GET /v1/days?format=csv",
     "GET /v1/users/u1",
+    "GET /v1/days/2025-11-04/users",
     "GET /v1/users/u1/days",
     "GET /userEvents/u1",
     "GET /v1/live",
@@ -149,6 +150,8 @@ fn two_tenants_with_the_same_keys_and_users_are_apart_on_every_endpoint() {
         let user = get(&rig, "/v1/users/u1", key);
         assert_eq!(user["total"]["sum"], format!("{}.00", 4 * amount), "{user}");
         assert_eq!(get(&rig, "/userEvents/u1", key)[0]["revenue"], 4 * amount);
+        let top = get(&rig, "/v1/days/2025-11-04/users", key)["users"].clone();
+        assert!(top.as_array().unwrap().iter().all(|user| user["count"] == 4), "{top}");
         let by_day = get(&rig, &format!("/v1/users/u2/days?{RANGE}"), key);
         assert_eq!(by_day["days"][0]["count"], 4);
         let csv = ask(&rig, &format!("GET /v1/days?{RANGE}&format=csv"), key, "");

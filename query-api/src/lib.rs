@@ -69,6 +69,8 @@ mod dead_letters;
 mod dead_letter;
 /// Uploads, and what becomes of them.
 mod uploads;
+/// `GET /v1/days/{date}/users`.
+mod top_users;
 /// `GET /v1/live`.
 mod live;
 /// `GET /health`.
@@ -123,6 +125,7 @@ pub struct QueryApi {
 struct Shared {
     api: Arc<QueryApi>,
     exports: Exports,
+    scans: top_users::Places,
     live: Live,
 }
 
@@ -135,6 +138,12 @@ impl FromRef<Shared> for Arc<QueryApi> {
 impl FromRef<Shared> for Exports {
     fn from_ref(shared: &Shared) -> Self {
         shared.exports.clone()
+    }
+}
+
+impl FromRef<Shared> for top_users::Places {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.scans.clone()
     }
 }
 
@@ -151,10 +160,12 @@ pub fn router(state: QueryApi) -> Router {
         live: Live::new(Arc::clone(&api)),
         api,
         exports: Exports::new(),
+        scans: top_users::Places::new(),
     };
     let queries = Router::new()
         .route("/v1/days", get(days::range))
         .route("/v1/days/{date}", get(days::one))
+        .route("/v1/days/{date}/users", get(top_users::show))
         .route("/v1/users/{id}", get(users::total))
         .route("/userEvents/{id}", get(user_events::show))
         .route("/v1/users/{id}/days", get(user_days::show))

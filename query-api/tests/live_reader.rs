@@ -91,12 +91,17 @@ impl Reader {
 
     /// The next totals that there are, past `as_of` of other things.
     pub async fn changes(&mut self) -> (Vec<Value>, Event) {
-        loop {
-            let (totals, as_of) = self.totals().await;
-            if !totals.is_empty() {
-                return (totals, as_of);
+        let changes = async {
+            loop {
+                let (totals, as_of) = self.totals().await;
+                if !totals.is_empty() {
+                    return (totals, as_of);
+                }
             }
-        }
+        };
+        tokio::time::timeout(PATIENCE, changes)
+            .await
+            .expect("a total changes")
     }
 }
 

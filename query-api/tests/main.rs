@@ -14,5 +14,6 @@ mod exports;
 mod conditional;
 mod live_reader;
 mod live;
+mod top_users;
 mod problems;
 mod tenants;

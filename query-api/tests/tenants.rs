@@ -12,7 +12,7 @@ use serde_json::Value;
 use service::access::{Caller, Key, Scope, Wanted};
 use tower::ServiceExt;
 
-const ALL: [&str; 11] = [
+const ALL: [&str; 12] = [
     "/v1/days?from=2025-11-01&to=2025-11-05",
     "/v1/days/2025-11-04",
     "/v1/users/u1",
@@ -24,6 +24,7 @@ const ALL: [&str; 11] = [
     "/v1/dead-letters",
     "/v1/dead-letters/0-0",
     "/v1/dead-letters?format=csv",
+    "/v1/days/2025-11-04/users",
 ];
 
 fn caller(tenant: &str, scopes: &[Scope]) -> Caller {

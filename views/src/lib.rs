@@ -9,4 +9,4 @@ pub mod cassandra;
 mod embedded;
 
 pub use embedded::Embedded;
-pub use store::{Error, STAMP_LIMIT, Stamped, Store, Stored};
+pub use store::{Error, STAMP_LIMIT, Stamped, Store, Stored, UserRows};

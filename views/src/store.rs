@@ -59,6 +59,15 @@ pub struct Stamped {
     pub stamp: i64,
 }
 
+/// Some rows of a part of a tenant's users.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserRows {
+    /// The rows of the days that were asked for, by user, day and partition.
+    pub rows: Vec<Row>,
+    /// How many rows the store looked at for them, those of other days too.
+    pub looked_at: usize,
+}
+
 /// Why a store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -195,6 +204,31 @@ impl Store {
         match self {
             Self::Cassandra(store) => store.user_rows(tenant, user, first, last).await,
             Self::Embedded(store) => store.user_rows(tenant, user, first, last).await,
+        }
+    }
+
+    /// Into how many parts a tenant's users are cut: 0 to this number - 1.
+    pub fn user_parts(&self) -> u32 {
+        match self {
+            Self::Cassandra(store) => store.user_parts(),
+            // One range of keys holds all of them.
+            Self::Embedded(_) => 1,
+        }
+    }
+
+    /// The rows of all users of one part from `first` to `last` (both included), some at a time. Users lie beside
+    /// each other with all their days, so this may look at many more rows than it finds: whoever asks gives up where
+    /// `looked_at` becomes too much.
+    pub fn user_part(
+        &self,
+        tenant: &str,
+        part: u32,
+        first: Day,
+        last: Day,
+    ) -> BoxStream<'static, Result<UserRows, Error>> {
+        match self {
+            Self::Cassandra(store) => store.user_part(tenant, part, first, last),
+            Self::Embedded(store) => store.user_part(tenant, first, last),
         }
     }
 

@@ -80,3 +80,10 @@ async fn of_two_lives_the_later_ones_progress_holds_whichever_comes_last() {
     scenarios::of_two_lives_the_later_ones_progress_holds_whichever_comes_last(&keyspace.store().await).await;
     keyspace.remove().await;
 }
+
+#[tokio::test]
+async fn all_users_of_some_days_are_found_in_their_parts() {
+    let keyspace = Keyspace::new().await;
+    scenarios::all_users_of_some_days_are_found_in_their_parts(&keyspace.store().await).await;
+    keyspace.remove().await;
+}

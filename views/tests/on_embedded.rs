@@ -78,3 +78,10 @@ async fn of_two_lives_the_later_ones_progress_holds_whichever_comes_last() {
     let store = views::Store::open(&folder.path().join("views"), 1).await.unwrap();
     scenarios::of_two_lives_the_later_ones_progress_holds_whichever_comes_last(&store).await;
 }
+
+#[tokio::test]
+async fn all_users_of_some_days_are_found_in_their_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = views::Store::open(&folder.path().join("views"), 1).await.unwrap();
+    scenarios::all_users_of_some_days_are_found_in_their_parts(&store).await;
+}

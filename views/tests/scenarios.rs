@@ -1,6 +1,7 @@
 //! What both stores must do. Each function is one scenario on an empty store.
 
 use crate::rows::{day, dead_letter, living, progress, scan, user};
+use futures::TryStreamExt;
 use schemas::row::{Progress, Row, RowKey, View};
 use schemas::{Day, Offset, Partition};
 use std::collections::BTreeMap;
@@ -176,6 +177,62 @@ pub async fn a_user_is_read_over_years_whatever_its_name(store: &Store) {
                 .is_empty()
         );
     }
+}
+
+pub async fn all_users_of_some_days_are_found_in_their_parts(store: &Store) {
+    // 20453 is 2025-12-31; more users than one page has.
+    let days = [20_000, 20_453, 20_454, 21_000];
+    let names: Vec<String> = (0..1_200).map(|n| format!("user {n}")).collect();
+    let odd = ["", "u\0", "u\0\u{1}", "ü💧", "%00"].map(str::to_owned);
+    let mut rows = Vec::new();
+    for (n, name) in names.iter().chain(&odd).enumerate() {
+        let of_user = days.iter().take(1 + n % 4);
+        rows.extend(of_user.flat_map(|day| (0..2).map(move |p| user("t", name, *day, p, 7))));
+    }
+    let others = ["s", "t\0", "t2", "tu"].map(|tenant| user(tenant, "user 1", 20_453, 0, 7));
+    store
+        .upsert(rows.iter().chain(&others).cloned().collect())
+        .await
+        .unwrap();
+    for (first, last) in [
+        (20_453, 20_454),
+        (20_453, 20_453),
+        (0, 80_000),
+        (20_455, 20_999),
+        (9, 8),
+    ] {
+        let (mut found, mut looked_at) = (Vec::new(), 0);
+        for part in 0..store.user_parts() {
+            let mut pages = store.user_part("t", part, Day(first), Day(last));
+            while let Some(page) = pages.try_next().await.unwrap() {
+                assert!(page.rows.len() <= page.looked_at);
+                looked_at += page.looked_at;
+                found.extend(page.rows);
+            }
+        }
+        let of_days = |row: &&Row| match &row.key {
+            RowKey::User { day, .. } => (first..=last).contains(&day.0),
+            _ => false,
+        };
+        let mut expected: Vec<Row> = rows.iter().filter(of_days).cloned().collect();
+        let place = |row: &Row| (row.key.clone(), row.partition);
+        found.sort_by_key(place);
+        expected.sort_by_key(place);
+        assert_eq!(found, expected, "{first} to {last}");
+        assert!(
+            looked_at >= found.len() && looked_at <= 2 * rows.len(),
+            "{looked_at}"
+        );
+    }
+    let none: Vec<_> = store
+        .user_part("nobody", 0, Day(0), Day(80_000))
+        .try_collect()
+        .await
+        .unwrap();
+    assert!(
+        none.iter()
+            .all(|page| page.rows.is_empty() && page.looked_at == 0)
+    );
 }
 
 pub async fn dead_letters_are_paged_oldest_first_also_without_a_tenant(store: &Store) {

@@ -3,7 +3,7 @@
 use super::Cassandra;
 use super::session::{fate, retried, unexpected};
 use super::write::{LEDGER, number};
-use crate::{Error, STAMP_LIMIT, Stamped};
+use crate::{Error, STAMP_LIMIT, Stamped, UserRows};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use schemas::row::{Progress, Row, RowKey, View, user_bucket};
 use schemas::{Day, Offset, Partition};
@@ -13,6 +13,7 @@ use scylla::serialize::row::SerializeRow;
 use scylla::statement::prepared::PreparedStatement;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// Years of a user read at once.
@@ -64,6 +65,43 @@ impl Cassandra {
         });
         let years: Vec<Vec<Row>> = stream::iter(years).buffered(YEARS_AT_ONCE).try_collect().await?;
         Ok(years.into_iter().flatten().collect())
+    }
+
+    pub(crate) fn user_parts(&self) -> u32 {
+        self.config.user_buckets
+    }
+
+    /// Reads a bucket's rows of each year that has part in the days, and leaves out other days: the store itself would look at
+    /// as many.
+    pub(crate) fn user_part(
+        self: &Arc<Self>,
+        tenant: &str,
+        part: u32,
+        first: Day,
+        last: Day,
+    ) -> BoxStream<'static, Result<UserRows, Error>> {
+        let years = (first <= last).then(|| first.year()..=last.year());
+        let (store, tenant): (_, Arc<str>) = (Arc::clone(self), Arc::from(tenant));
+        let years = stream::iter(years.into_iter().flatten()).flat_map(move |year| {
+            let (store, tenant) = (Arc::clone(&store), Arc::clone(&tenant));
+            let pages = stream::try_unfold(Some(PagingState::start()), move |state| {
+                let (store, tenant) = (Arc::clone(&store), Arc::clone(&tenant));
+                async move {
+                    let Some(state) = state else { return Ok(None) };
+                    let values = (number(part, "bucket")?, year, &*tenant);
+                    let statement = &store.statements.users_of_tenant;
+                    let (rows, next) = store.page::<UserColumns>(statement, &values, state).await?;
+                    let looked_at = rows.len();
+                    let mut rows = rows_of(rows)?;
+                    rows.retain(
+                        |row| matches!(row.key, RowKey::User { day, .. } if (first..=last).contains(&day)),
+                    );
+                    Ok(Some((UserRows { rows, looked_at }, next)))
+                }
+            });
+            pages.boxed()
+        });
+        years.boxed()
     }
 
     pub(crate) async fn dead_letter_rows(

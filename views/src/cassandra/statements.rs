@@ -16,6 +16,8 @@ const PAGE_ROWS: i32 = 2_000;
 
 /// The statements of one generation.
 pub(super) struct Statements {
+    /// Reads the rows of all users of a tenant in a bucket and year.
+    pub(super) users_of_tenant: PreparedStatement,
     days: Table,
     users: Table,
     dead_letters: Table,
@@ -45,7 +47,11 @@ impl Statements {
             View::ALL.map(|view| Table::prepare(session, config, view));
         let (days, users, dead_letters, uploads, progress) =
             futures::try_join!(days, users, dead_letters, uploads, progress)?;
+        let read = read(&table_name(config, View::Users), cql::columns(View::Users));
+        let users_of_tenant = format!("{read} WHERE bucket = ? AND year = ? AND tenant = ?");
+        let users_of_tenant = prepare(session, users_of_tenant).await?;
         Ok(Self {
+            users_of_tenant,
             days,
             users,
             dead_letters,
@@ -67,16 +73,8 @@ impl Statements {
 
 impl Table {
     async fn prepare(session: &Session, config: &Config, view: View) -> Result<Self, Error> {
-        let prepare = async |text: String| -> Result<PreparedStatement, Error> {
-            let mut statement = session
-                .prepare(text)
-                .await
-                .map_err(|error| fate_of_prepare(&error))?;
-            statement.set_is_idempotent(true);
-            statement.set_page_size(PAGE_ROWS);
-            Ok(statement)
-        };
-        let table = format!("{}.{}", config.keyspace, cql::table(view, config.generation));
+        let prepare = |text| prepare(session, text);
+        let table = table_name(config, view);
         let columns = cql::columns(view);
         let insert = prepare(insert(&table, columns, |_| "?")).await?;
         let batches = (2..=BATCH_ROWS).map(|rows| {
@@ -106,6 +104,20 @@ impl Table {
     pub(super) fn batch(&self, rows: usize) -> Option<&Batch> {
         self.batches.get(rows.checked_sub(2)?)
     }
+}
+
+async fn prepare(session: &Session, text: String) -> Result<PreparedStatement, Error> {
+    let mut statement = session
+        .prepare(text)
+        .await
+        .map_err(|error| fate_of_prepare(&error))?;
+    statement.set_is_idempotent(true);
+    statement.set_page_size(PAGE_ROWS);
+    Ok(statement)
+}
+
+fn table_name(config: &Config, view: View) -> String {
+    format!("{}.{}", config.keyspace, cql::table(view, config.generation))
 }
 
 /// How a query asks for rows of a view.

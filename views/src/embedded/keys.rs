@@ -96,10 +96,15 @@ pub(super) fn put_day(out: &mut Vec<u8>, tenant: &str, day: Day) {
     out.extend_from_slice(&day.0.to_be_bytes());
 }
 
-/// Appends the prefix of a user's day.
-pub(super) fn put_user(out: &mut Vec<u8>, tenant: &str, user: &str, day: Day) {
+/// Appends the prefix of a tenant's users.
+pub(super) fn put_users(out: &mut Vec<u8>, tenant: &str) {
     out.push(tag(View::Users));
     put_text(out, tenant);
+}
+
+/// Appends the prefix of a user's day.
+pub(super) fn put_user(out: &mut Vec<u8>, tenant: &str, user: &str, day: Day) {
+    put_users(out, tenant);
     put_text(out, user);
     out.extend_from_slice(&day.0.to_be_bytes());
 }

@@ -1,9 +1,9 @@
 //! What is read of the embedded store. Each call reads one range of keys.
 
 use super::{Embedded, blocking, keys};
-use crate::{Error, Stamped};
+use crate::{Error, Stamped, UserRows};
 use futures::stream::{self, BoxStream, StreamExt};
-use schemas::row::{Progress, Row, View};
+use schemas::row::{Progress, Row, RowKey, View};
 use schemas::{Day, Offset, Partition};
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -12,6 +12,8 @@ use uuid::Uuid;
 
 /// Rows of a scan in memory at once.
 const SCAN_ROWS: usize = 2_000;
+/// Users that one page goes through.
+const USERS_AT_ONCE: usize = 500;
 /// More bytes than any key has behind its prefix up to a partition: the end of a range.
 const BEHIND: [u8; 24] = [0xff; 24];
 
@@ -60,6 +62,64 @@ impl Embedded {
         to.extend_from_slice(&BEHIND);
         let store = Arc::clone(self);
         blocking(move || store.range((Bound::Included(from), Bound::Included(to)), usize::MAX)).await
+    }
+
+    /// Goes from user to user, and looks at no row of other days but one for each user.
+    pub(crate) fn user_part(
+        self: &Arc<Self>,
+        tenant: &str,
+        first: Day,
+        last: Day,
+    ) -> BoxStream<'static, Result<UserRows, Error>> {
+        let mut from = Vec::new();
+        keys::put_users(&mut from, tenant);
+        let (store, tenant): (_, Arc<str>) = (Arc::clone(self), Arc::from(tenant));
+        let pages = stream::try_unfold(Some(Bound::Included(from)), move |from| {
+            let (store, tenant) = (Arc::clone(&store), Arc::clone(&tenant));
+            async move {
+                let Some(from) = from else { return Ok(None) };
+                blocking(move || store.users_page(&tenant, first, last, from).map(Some)).await
+            }
+        });
+        pages.boxed()
+    }
+
+    /// The rows of some users, and where the next ones are.
+    #[expect(clippy::type_complexity, reason = "a page and where it ends, used once")]
+    fn users_page(
+        &self,
+        tenant: &str,
+        first: Day,
+        last: Day,
+        mut from: Bound<Vec<u8>>,
+    ) -> Result<(UserRows, Option<Bound<Vec<u8>>>), Error> {
+        let mut end = Vec::new();
+        keys::put_users(&mut end, tenant);
+        end.extend_from_slice(&[0xff; 3]); // no text holds FF, so this is behind every user of the tenant
+        let mut page = UserRows {
+            rows: Vec::new(),
+            looked_at: 0,
+        };
+        for _ in 0..USERS_AT_ONCE {
+            let next = self.range((from, Bound::Included(end.clone())), 1)?.pop();
+            let Some(RowKey::User { user, .. }) = next.map(|row| row.key) else {
+                return Ok((page, None));
+            };
+            page.looked_at += 1;
+            let (mut low, mut high, mut behind) = (Vec::new(), Vec::new(), Vec::new());
+            keys::put_user(&mut low, tenant, &user, first);
+            for (key, day) in [(&mut high, last), (&mut behind, Day(u32::MAX))] {
+                keys::put_user(key, tenant, &user, day);
+                key.extend_from_slice(&BEHIND);
+            }
+            if first <= last {
+                let rows = self.range((Bound::Included(low), Bound::Included(high)), usize::MAX)?;
+                page.looked_at += rows.len();
+                page.rows.extend(rows);
+            }
+            from = Bound::Excluded(behind);
+        }
+        Ok((page, Some(from)))
     }
 
     pub(crate) async fn dead_letter_rows(
