@@ -151,7 +151,10 @@ fn two_tenants_with_the_same_keys_and_users_are_apart_on_every_endpoint() {
         assert_eq!(user["total"]["sum"], format!("{}.00", 4 * amount), "{user}");
         assert_eq!(get(&rig, "/userEvents/u1", key)[0]["revenue"], 4 * amount);
         let top = get(&rig, "/v1/days/2025-11-04/users", key)["users"].clone();
-        assert!(top.as_array().unwrap().iter().all(|user| user["count"] == 4), "{top}");
+        assert!(
+            top.as_array().unwrap().iter().all(|user| user["count"] == 4),
+            "{top}"
+        );
         let by_day = get(&rig, &format!("/v1/users/u2/days?{RANGE}"), key);
         assert_eq!(by_day["days"][0]["count"], 4);
         let csv = ask(&rig, &format!("GET /v1/days?{RANGE}&format=csv"), key, "");

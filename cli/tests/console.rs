@@ -34,7 +34,7 @@ fn sample() -> PathBuf {
 /// A server that has counted the sample, and a window on a page of it. None where there is no browser.
 fn with_sample(hash: &str, view: View) -> Option<(Rig, Window)> {
     let (rig, window) = empty(hash, view)?;
-    rig.post("text/csv", &std::fs::read(sample()).unwrap());
+    rig.post_events("text/csv", &std::fs::read(sample()).unwrap());
     window.go(hash);
     Some((rig, window))
 }

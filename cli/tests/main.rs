@@ -7,6 +7,8 @@ mod rig;
 mod send;
 // What `tidemark send` makes of its files.
 mod send_files;
+// Uploads, from their first row to their last outcome.
+mod uploads;
 // Completions and manual pages.
 mod manual;
 // The console, in a real browser.

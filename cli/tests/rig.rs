@@ -3,7 +3,8 @@
 use crate::{ports, tidemark};
 use serde_json::Value;
 use std::fs::File;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -170,13 +171,47 @@ impl Rig {
     }
 
     /// `POST /v1/events`; answers once the events are counted.
-    pub(crate) fn post(&self, media: &str, body: &[u8]) -> Value {
+    pub(crate) fn post_events(&self, media: &str, body: &[u8]) -> Value {
         let answer = e2e::client::post(self.address(), "/v1/events", media, body, ONE_CALL).unwrap();
         let answer = answer.json().unwrap();
         let receipt = answer["receipt"].as_str().unwrap_or_else(|| panic!("{answer}"));
         let counted = self.get(&format!("/v1/receipts/{receipt}?wait=30s"));
         assert_eq!(counted["counted"], true, "{counted}");
         answer
+    }
+
+    /// `POST` with a body of a type.
+    pub(crate) fn post(&self, path: &str, content_type: &str, body: impl AsRef<[u8]>) -> (u16, Value) {
+        let answer = e2e::client::post(self.address(), path, content_type, body.as_ref(), ONE_CALL);
+        let answer = answer.unwrap();
+        (answer.status, answer.json().unwrap())
+    }
+
+    /// `DELETE`.
+    pub(crate) fn delete(&self, path: &str) -> (u16, Value) {
+        let answer = e2e::client::delete(self.address(), path, ONE_CALL).unwrap();
+        (answer.status, answer.json().unwrap())
+    }
+
+    /// `GET` of any status, as text.
+    pub(crate) fn text(&self, path: &str) -> (u16, String) {
+        let answer = e2e::client::get(self.address(), path, ONE_CALL).unwrap();
+        (answer.status, answer.text())
+    }
+
+    /// The whole answer to `GET`, as it comes: head, and body in its chunks.
+    pub(crate) fn raw(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.address()).unwrap();
+        stream.set_read_timeout(Some(ONE_CALL)).unwrap();
+        let host = &self.listen;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
     }
 
     /// A number of the ledger, once all that was accepted is counted.

@@ -71,6 +71,14 @@ pub fn post(
     request(server, "POST", path, Some((content_type, body)), patience)
 }
 
+/// `DELETE path`.
+///
+/// # Errors
+/// Those of [`get`].
+pub fn delete(server: SocketAddr, path: &str, patience: Duration) -> anyhow::Result<Answer> {
+    request(server, "DELETE", path, None, patience)
+}
+
 fn request(
     server: SocketAddr,
     method: &str,

@@ -20,6 +20,8 @@ mod log_faults;
 mod bodies;
 /// Files with an identity.
 mod uploads;
+/// Uploads as forms, and refused ones.
+mod upload_bodies;
 /// Unchanged clients of an older service.
 mod live_event;
 /// Whose events they are.

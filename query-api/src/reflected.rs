@@ -20,6 +20,9 @@ pub(crate) const ENDS_AGE: Duration = Duration::from_millis(200);
 /// Seconds until a view may be there that was not.
 const NOT_READY_RETRY_S: u32 = 1;
 
+/// What is answered where a view does not hold what the log has.
+pub(crate) const NOT_READY: &str = "view_not_ready";
+
 /// Progress by source partition.
 pub(crate) type ByPartition = BTreeMap<Partition, Progress>;
 /// Next offsets at the end of each partition of the log.
@@ -147,7 +150,7 @@ fn lost(before: &ByPartition, now: &ByPartition) -> Option<Partition> {
 }
 
 fn not_ready(view: View, partition: Partition) -> Problem {
-    Problem::unavailable("view_not_ready", "The view is not ready", NOT_READY_RETRY_S)
+    Problem::unavailable(NOT_READY, "The view is not ready", NOT_READY_RETRY_S)
         .detail("the log has events that this view does not hold yet; it is being made from the log")
         .with("view", view.name())
         .with("partition", partition.0)

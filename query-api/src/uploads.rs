@@ -21,7 +21,7 @@ use crate::QueryApi;
 use crate::caller::Caller;
 use crate::params::invalid;
 use crate::reads::{CALL_DEADLINE, malformed};
-use crate::reflected::{ByPartition, ENDS_AGE, Reflected};
+use crate::reflected::{ByPartition, ENDS_AGE, NOT_READY, Reflected};
 use crate::waiting::{After, too_many};
 use crate::watch::WaitEnd;
 use axum::extract::Path;
@@ -42,6 +42,9 @@ const SILENCE_MS: i64 = 60_000;
 const YOUNG_MS: i64 = 10_000;
 /// How long to wait for a young one where nobody says.
 const WAIT: Duration = Duration::from_secs(1);
+
+/// Pause between two looks for a view that is not there yet.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
 /// What the view holds of an upload.
 #[derive(Debug, Default)]
@@ -139,29 +142,22 @@ impl Found {
         })
     }
 
-    /// As it is shown at `now_ms`; `projected` is how far all views are, looked at behind the rows.
-    fn show(&self, id: Uuid, now_ms: i64, projected: &ByPartition) -> Shown {
+    /// As it is shown. `projected` is how far all views are, looked at behind the rows; `is_silent` says that nothing more is heard of it.
+    fn show(&self, id: Uuid, projected: &ByPartition, is_silent: bool) -> Shown {
         let upload = self.upload(id);
         let totals = upload.totals;
         let accepted = totals.map(|totals| totals.accepted);
         let is_shown = |(partition, version): (&Partition, &Offset)| {
-            projected.get(partition).is_some_and(|row| row.next >= *version)
+            let row = projected.get(partition);
+            row.is_some_and(|row| row.next >= *version)
         };
-        let is_all_shown = self.versions.iter().all(is_shown);
+        let is_done = accepted.is_some_and(|rows| self.ledger.concluded() >= rows);
         Shown {
             upload: id,
             status: match upload.stage {
-                Stage::Receiving if now_ms.saturating_sub(upload.newest_ms) > SILENCE_MS => "interrupted",
-                Stage::Receiving => "receiving",
-                Stage::Held => "held",
-                Stage::Counting
-                    if is_all_shown && accepted.is_some_and(|rows| self.ledger.concluded() >= rows) =>
-                {
-                    "completed"
-                }
-                Stage::Counting => "processing",
-                Stage::Discarded => "discarded",
-                Stage::Failed => "failed",
+                Stage::Receiving if is_silent => "interrupted",
+                Stage::Counting if is_done && self.versions.iter().all(is_shown) => "completed",
+                stage => word(stage),
             },
             hold: upload.begun.hold,
             atomic: upload.begun.atomic,
@@ -178,6 +174,16 @@ impl Found {
             }),
             name: upload.begun.name,
         }
+    }
+}
+
+fn word(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Receiving => "receiving",
+        Stage::Held => "held",
+        Stage::Counting => "processing",
+        Stage::Discarded => "discarded",
+        Stage::Failed => "failed",
     }
 }
 
@@ -226,7 +232,14 @@ impl QueryApi {
         let home = home(id, self.generation.partitions);
         let mut after = after;
         loop {
-            let reflected = self.reflected(View::Uploads, after.take(), ENDS_AGE).await?;
+            let reflected = match self.reflected(View::Uploads, after.take(), ENDS_AGE).await {
+                // The first events of all come before the view.
+                Err(problem) if problem.code() == NOT_READY && is_young && Instant::now() < deadline => {
+                    tokio::time::sleep(LOOK_PAUSE).await;
+                    continue;
+                }
+                reflected => reflected?,
+            };
             let found = self.found(caller, id).await?;
             if !found.is_empty() {
                 return Ok((found, reflected));
@@ -272,6 +285,27 @@ impl QueryApi {
             WaitEnd::TooMany => Err(too_many()),
             WaitEnd::TimeOver | WaitEnd::Stopping => Ok(false),
         }
+    }
+
+    /// An upload as it is shown.
+    fn show(&self, id: Uuid, found: &Found, reflected: &Reflected, projected: &ByPartition) -> Shown {
+        let is_silent = self.is_silent(id, &found.upload(id), reflected);
+        found.show(id, projected, is_silent)
+    }
+
+    /// Whether no fact came for so long that none is to be expected. What only the view does not know yet is no silence.
+    fn is_silent(&self, id: Uuid, upload: &Upload, reflected: &Reflected) -> bool {
+        let home = home(id, self.generation.partitions);
+        let (next, newest_ms) = match reflected.progress.get(&home) {
+            Some(row) => (row.next, row.max_append_ms),
+            None => (Offset(0), 0),
+        };
+        let end = reflected.ends.as_ref().and_then(|ends| ends.get(&home));
+        let sure_ms = match end.is_some_and(|end| next >= *end) {
+            true => self.now_ms(),
+            false => newest_ms,
+        };
+        sure_ms.saturating_sub(upload.newest_ms) > SILENCE_MS
     }
 
     fn now_ms(&self) -> i64 {

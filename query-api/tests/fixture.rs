@@ -99,6 +99,7 @@ impl Fixture {
             store: store.clone(),
             generation: Arc::new(generation),
             ends: Arc::new(LogEnds::new(log.open(), PARTITIONS)),
+            appender: log.clone(),
             letters: Arc::new(LogLetters::new(log.open())),
             appender: Arc::new(NoAppends),
             limits: service::config::Query {
@@ -137,7 +138,13 @@ impl Fixture {
     }
 
     pub async fn get(&self, path: &str) -> Answer {
-        let request = Request::get(path).body(Body::empty()).unwrap();
+        self.call("GET", path).await
+    }
+
+    /// A request of any method, without a body.
+    pub async fn call(&self, method: &str, path: &str) -> Answer {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.body(Body::empty()).unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
@@ -401,8 +408,40 @@ impl FakeLog {
         self.0.lock().unwrap().is_away = is_away;
     }
 
+    /// Where the log of a partition ends.
+    pub fn end(&self, partition: u32) -> u64 {
+        self.0.lock().unwrap().ends[partition as usize]
+    }
+
+    /// Values of a partition.
+    pub fn values(&self, partition: u32) -> Vec<Vec<u8>> {
+        let state = self.0.lock().unwrap();
+        let there = state
+            .records
+            .iter()
+            .filter(|record| record.partition == partition);
+        there.filter_map(|record| record.value.clone()).collect()
+    }
+
     pub fn looks(&self) -> usize {
         self.0.lock().unwrap().looks
+    }
+}
+
+impl Appender for FakeLog {
+    fn append(&self, chunk: Chunk) -> BoxFuture<'static, Result<Appended, AppendError>> {
+        if self.0.lock().unwrap().is_away {
+            return Box::pin(async { Err(AppendError::Unavailable("10.0.0.8 refused".to_owned())) });
+        }
+        let offsets: Vec<u64> = chunk
+            .iter()
+            .map(|(key, value)| FakeLog::append(self, chunk.partition.0, NOW_MS, Some(key), Some(value)))
+            .collect();
+        let appended = Appended {
+            first: Offset(offsets[0]),
+            next: Offset(offsets[offsets.len() - 1] + 1),
+        };
+        Box::pin(async move { Ok(appended) })
     }
 }
 

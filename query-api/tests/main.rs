@@ -9,6 +9,8 @@ mod users;
 mod receipts;
 mod ledger;
 mod dead_letters;
+mod uploads;
+mod upload_calls;
 mod ports;
 mod exports;
 mod conditional;

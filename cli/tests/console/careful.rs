@@ -192,7 +192,7 @@ fn texts_of_senders_are_shown_as_text_wherever_they_appear() {
         event(user, "a,b\\c", "k3", "3"),
         event(user, kind, "k1", "4")
     ]);
-    rig.post("application/json", events.to_string().as_bytes());
+    rig.post_events("application/json", events.to_string().as_bytes());
     let path: String = e2e_encoded(user);
     for view in [DESK, PHONE] {
         window.look(view);

@@ -27,13 +27,13 @@ fn live_totals_change_when_events_are_counted_and_survive_a_restart() {
         return;
     };
     window.until_shown("Nothing today and yesterday");
-    rig.post("application/x-ndjson", &events(0, 7));
+    rig.post_events("application/x-ndjson", &events(0, 7));
     window.until(
         "seven are shown",
         "document.querySelector('.figures dd')?.textContent === '7'",
     );
     assert_eq!(window.table("Totals by type")[1][..3], ["even", "4", "0.40"]);
-    rig.post("application/x-ndjson", &events(7, 1_993));
+    rig.post_events("application/x-ndjson", &events(7, 1_993));
     window.until(
         "all are shown",
         "document.querySelector('.figures dd')?.textContent === '2,000'",
@@ -49,7 +49,7 @@ fn live_totals_change_when_events_are_counted_and_survive_a_restart() {
         "No answer"
     );
     rig.start();
-    rig.post("application/x-ndjson", &events(2_000, 1));
+    rig.post_events("application/x-ndjson", &events(2_000, 1));
     window.until(
         "it is live again",
         "document.querySelector('.pulse').dataset.state === 'live'",

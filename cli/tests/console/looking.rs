@@ -284,7 +284,7 @@ fn the_ledger_adds_up_in_words_and_by_partition() {
         "[...document.querySelectorAll('.figures dd')].some((node) => node.textContent === 'OK')",
     );
     // The throughput of a look: what was concluded since the one before.
-    rig.post(
+    rig.post_events(
         "text/csv",
         b"user_id,event_type,timestamp\na,b,2025-11-04T00:00:00Z\n",
     );

@@ -93,7 +93,7 @@ fn every_page_fits_both_widths_and_both_themes() {
         window.until_shown("As of");
         // Something happens while it looks.
         for count in [5, 40] {
-            rig.post("application/x-ndjson", now.repeat(count).as_bytes());
+            rig.post_events("application/x-ndjson", now.repeat(count).as_bytes());
             std::thread::sleep(std::time::Duration::from_millis(1_200));
         }
         shoot(&window, name);

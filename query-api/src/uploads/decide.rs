@@ -3,7 +3,7 @@
 //! Each appends a fact. Of a release and a discard the first on the log holds, whoever was told what meanwhile, so the answer
 //! waits until the fact shows and says what then is. Either may be called again, also after a call that was not answered.
 
-use super::{Found, SILENCE_MS, id};
+use super::{Found, id, word};
 use crate::QueryApi;
 use crate::caller::Caller;
 use crate::params::{Params, RawQuery};
@@ -73,8 +73,8 @@ async fn settled(api: &QueryApi, caller: &Caller, id: Uuid) -> Result<Stage, Pro
     let deadline = Instant::now() + PATIENCE;
     loop {
         let upload = found.upload(id);
-        let is_over = api.now_ms().saturating_sub(upload.newest_ms) > SILENCE_MS;
-        if upload.stage != Stage::Receiving || is_over || !api.reached(home, next.next(), deadline).await? {
+        let is_settled = upload.stage != Stage::Receiving || api.is_silent(id, &upload, &reflected);
+        if is_settled || !api.reached(home, next.next(), deadline).await? {
             return Ok(upload.stage);
         }
         (found, next) = look(api, caller, id, home).await?;
@@ -119,15 +119,5 @@ fn not_held(id: Uuid, stage: Stage) -> Problem {
     Problem::new(StatusCode::CONFLICT, "upload_not_held", title)
         .detail("only an upload that is held can be released or discarded, and only once")
         .with("upload", id.to_string())
-        .with("status", word(stage))
-}
-
-fn word(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Receiving => "receiving",
-        Stage::Held => "held",
-        Stage::Counting => "processing",
-        Stage::Discarded => "discarded",
-        Stage::Failed => "failed",
-    }
+        .with("upload_status", word(stage))
 }

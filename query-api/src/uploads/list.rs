@@ -9,7 +9,7 @@ use crate::caller::Caller;
 use crate::cursor;
 use crate::digest::Digest;
 use crate::params::{Params, RawQuery, invalid};
-use crate::reads::{CALL_DEADLINE, READS_AT_ONCE};
+use crate::reads::{CALL_DEADLINE, EXPORT_READS_AT_ONCE};
 use crate::reflected::{AsOf, ENDS_AGE};
 use crate::reply::Reply;
 use axum::extract::State;
@@ -73,11 +73,10 @@ pub(crate) async fn list(
     let projected = api.progress(View::Progress).await?;
     api.confirm(View::Uploads, &reflected).await?;
     let as_of = api.as_of(&reflected);
-    let now_ms = api.now_ms();
     let uploads = page.uploads.iter();
     Ok(Reply::one_form(&as_of).json(&Answer {
         uploads: uploads
-            .map(|(id, found)| found.show(*id, now_ms, &projected))
+            .map(|(id, found)| api.show(*id, found, &reflected, &projected))
             .collect(),
         next_cursor: page.next.map(|next| cursor::encode_upload(next, &question)),
         as_of,
@@ -114,7 +113,7 @@ async fn page(
         let rows = api.read(CALL_DEADLINE, call).await?;
         api.gather(&rows)
     });
-    let mut found = hours.buffered(READS_AT_ONCE);
+    let mut found = hours.buffered(EXPORT_READS_AT_ONCE);
     let mut uploads: Vec<(Uuid, Found)> = Vec::new();
     while let Some(hour) = found.try_next().await? {
         let hour: BTreeMap<Uuid, Found> = hour;

@@ -39,6 +39,6 @@ pub(crate) async fn show(
     let projected = api.progress(View::Progress).await?;
     api.confirm(View::Uploads, &reflected).await?;
     let as_of = api.as_of(&reflected);
-    let upload = found.show(id, api.now_ms(), &projected);
+    let upload = api.show(id, &found, &reflected, &projected);
     Ok(Reply::one_form(&as_of).json(&Answer { upload, as_of }))
 }
