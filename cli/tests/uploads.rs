@@ -237,10 +237,6 @@ fn a_release_that_the_server_does_not_survive_is_gone_on_with_and_each_row_count
     }
     let upload = shown(&rig, &id(&held), "completed");
     assert_eq!(upload["ledger"]["counted"], ROWS, "{upload}");
-    println!(
-        "copies of which another was taken: {}",
-        upload["ledger"]["repeated"]
-    );
     assert_eq!(
         (rig.ledger("counted"), count_of_u1(&rig)),
         (u64::from(ROWS), u64::from(ROWS))
