@@ -90,7 +90,7 @@ fn keys(rig: &Rig, args: &[&str]) -> Output {
 }
 
 /// A new key, and its id.
-fn create(rig: &Rig, tenant: &str, scopes: &[&str], more: &[&str]) -> (String, String) {
+pub(crate) fn create(rig: &Rig, tenant: &str, scopes: &[&str], more: &[&str]) -> (String, String) {
     let mut args = vec!["create", "--tenant", tenant];
     scopes.iter().for_each(|scope| args.extend(["--scope", scope]));
     args.extend(more);

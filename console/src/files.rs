@@ -57,6 +57,8 @@ pub(crate) static LIST: &[(&str, &[u8])] = &[
     ("pages/days.js", include_bytes!("../web/pages/days.js")),
     ("pages/send.js", include_bytes!("../web/pages/send.js")),
     ("pages/sending.js", include_bytes!("../web/pages/sending.js")),
+    ("pages/upload.js", include_bytes!("../web/pages/upload.js")),
+    ("pages/uploads.js", include_bytes!("../web/pages/uploads.js")),
     ("pages/user.js", include_bytes!("../web/pages/user.js")),
     ("pages/live.js", include_bytes!("../web/pages/live.js")),
     ("pages/letters.js", include_bytes!("../web/pages/letters.js")),

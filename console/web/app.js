@@ -11,6 +11,8 @@ import * as letters from './pages/letters.js';
 import * as live from './pages/live.js';
 import * as send from './pages/send.js';
 import * as system from './pages/system.js';
+import * as upload from './pages/upload.js';
+import * as uploads from './pages/uploads.js';
 import * as user from './pages/user.js';
 
 /** The pages, in the order of the navigation. Those without a label are reached from others. */
@@ -19,6 +21,7 @@ const PAGES = [
   { name: 'live', label: 'Live', page: live },
   { name: 'users', label: 'Users', page: user },
   { name: 'send', label: 'Send', page: send, needs: 'takes_events' },
+  { name: 'uploads', label: 'Uploads', page: uploads, part: upload },
   { name: 'dead-letters', label: 'Dead letters', page: letters, part: letter },
   { name: 'system', label: 'System', page: system },
 ];

@@ -1,11 +1,13 @@
 // What a page shows when there is nothing to show: still loading, nothing there, or a problem. In words, with what to do next.
 
 import { ask } from './api.js';
-import { el, fill } from './dom.js';
+import { el, fill, pause } from './dom.js';
 import { count, counted, time } from './words.js';
 
 /** After this the reader is told that it takes longer. */
 const SLOW_MS = 3_000;
+/** Between two looks at an upload. */
+const LOOK_MS = 700;
 
 /** A box that shows what a promise brings; meanwhile that it loads, and else its problem with a button to try again. */
 export async function load(box, { what, get, show, signal }) {
@@ -66,5 +68,16 @@ export async function untilCounted(receipt, { signal, tell }) {
     const answer = await ask(`/v1/receipts/${encodeURIComponent(receipt)}?wait=2s`, { signal });
     tell(answer);
     if (answer.counted) return;
+  }
+}
+
+/** Waits until an upload that is released by itself is completed: its receipt names the held rows, not the copies that count. */
+export async function untilCompleted(upload, { signal, tell }) {
+  while (!signal.aborted) {
+    const { status, ledger, as_of } = await ask(`/v1/uploads/${upload}?wait=2s`, { signal });
+    const counted = status === 'completed';
+    tell({ counted, as_of: { ...as_of, lag_records: ledger.in_flight } });
+    if (counted) return;
+    await pause(LOOK_MS, signal);
   }
 }

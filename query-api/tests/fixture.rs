@@ -64,15 +64,6 @@ impl Answer {
     }
 }
 
-/// A log that takes nothing.
-struct NoAppends;
-
-impl Appender for NoAppends {
-    fn append(&self, _: Chunk) -> BoxFuture<'static, Result<Appended, AppendError>> {
-        Box::pin(async { Err(AppendError::Unavailable("not in this test".to_owned())) })
-    }
-}
-
 impl Fixture {
     pub async fn new() -> Self {
         AHEAD_MS.set(0);
@@ -101,7 +92,6 @@ impl Fixture {
             ends: Arc::new(LogEnds::new(log.open(), PARTITIONS)),
             appender: log.clone(),
             letters: Arc::new(LogLetters::new(log.open())),
-            appender: Arc::new(NoAppends),
             limits: service::config::Query {
                 wait_limit_ms: 2_000,
                 live_readers: 5,

@@ -3,9 +3,12 @@
 use super::changing::Gate;
 use super::window::{DESK, PHONE, View};
 use super::{empty, with_sample};
+use crate::access::create;
+use crate::rig::until;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
+use std::time::Duration;
 
 #[test]
 fn a_server_that_wants_a_key_is_given_it_also_on_the_live_stream() {
@@ -50,6 +53,49 @@ fn a_server_that_wants_a_key_is_given_it_also_on_the_live_stream() {
         "right",
         "document.querySelector('main').innerText.includes('status 401')",
     );
+}
+
+#[test]
+fn a_key_of_the_server_opens_what_its_scopes_open() {
+    let Some((rig, window)) = empty("#/live", DESK) else {
+        return;
+    };
+    window.allow("status of 401");
+    window.allow("status of 403");
+    let (key, _) = create(&rig, "shop", &["query", "ingest"], &[]);
+    // The server reads the file of keys within two seconds. The page itself needs none.
+    until("a key is demanded", || {
+        let answer = e2e::client::get(rig.address(), "/v1/days", Duration::from_secs(30)).unwrap();
+        (answer.status == 401).then_some(())
+    });
+    window.go("#/live");
+    window.until("it asks", "document.querySelector('dialog[open]') !== null");
+    window.write(&key);
+    window.key("Enter");
+    window.until(
+        "it is live",
+        "document.querySelector('.pulse')?.dataset.state === 'live'",
+    );
+    window.eval("location.hash = '#/send'");
+    window.until_shown("Drop files here");
+    window.take_files(&[rig.write(
+        "one.csv",
+        "user_id,event_type,timestamp\nu,t,2025-11-04T00:00:00Z\n",
+    )]);
+    window.until_shown("All of it is counted");
+    window.eval("location.hash = '#/days'");
+    window.until_shown("Events by type");
+    window.eval("globalThis.saved = []; URL.createObjectURL = (blob) => { saved.push(blob); return 'data:text/plain,'; }");
+    window.press("Download as CSV");
+    window.until("the file came", "saved.length === 1");
+    assert!(window.text("saved[0].text()").contains("2025-11-04,t,1,0"));
+    // What spans tenants is not this key's.
+    window.eval("location.hash = '#/system'");
+    window.until(
+        "it is refused",
+        "document.querySelector('main .problem') !== null",
+    );
+    assert!(!window.page().contains("It adds up"));
 }
 
 #[test]

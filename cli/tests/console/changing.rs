@@ -139,8 +139,14 @@ impl<'w> Gate<'w> {
                 let id = &request["requestId"];
                 if request["request"]["headers"]["Authorization"] == format!("Bearer {key}") {
                     self.let_in += 1;
-                    self.window
-                        .call("Fetch.continueRequest", json!({"requestId": id}));
+                    // The server behind has no keys, and refuses those of others.
+                    let headers = request["request"]["headers"].as_object().unwrap().iter();
+                    let others = headers.filter(|(name, _)| *name != "Authorization");
+                    let others: Vec<Value> = others
+                        .map(|(name, value)| json!({"name": name, "value": value}))
+                        .collect();
+                    let pass = json!({"requestId": id, "headers": others});
+                    self.window.call("Fetch.continueRequest", pass);
                 } else {
                     let answer = json!({"requestId": id, "responseCode": 401, "body": "e30="});
                     self.window.call("Fetch.fulfillRequest", answer);

@@ -2,7 +2,7 @@
 
 use super::window::{DESK, PHONE, Window};
 use super::{empty, grouped, sample};
-use crate::rig::Rig;
+use crate::rig::{Rig, until};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::time::Duration;
@@ -111,6 +111,80 @@ fn a_file_with_columns_of_its_own_is_sent_with_the_columns_that_are_chosen() {
     window.press("Do not send");
     window.until_shown("Not sent.");
     assert_eq!(rig.ledger("accepted"), 1);
+}
+
+#[test]
+fn a_held_upload_counts_when_it_is_released_and_never_when_it_is_discarded() {
+    let Some((rig, window)) = empty("#/send", DESK) else {
+        return;
+    };
+    let rows = |user: &str| {
+        format!(
+            "user_id,event_type,timestamp\n{user},t,2025-11-04T12:00:00Z\n{user},t,2025-11-05T12:00:00Z\n{user},,0\n"
+        )
+    };
+    window.choose("Rows count", "hold");
+    for user in ["kept", "gone"] {
+        window.take_files(&[rig.write(&format!("{user}.csv"), rows(user))]);
+        window.until("it is held", &format!("document.querySelector('.delivery')?.innerText.includes('{user}.csv') && document.querySelector('.delivery').innerText.includes('nothing of it counts until')"));
+    }
+    assert_eq!(rig.get("/v1/users/kept")["total"]["count"], 0);
+    // The list is as of what is counted: the second one may show a moment later.
+    until("both are listed", || {
+        let listed = rig.get("/v1/uploads");
+        (listed["uploads"].as_array().unwrap().len() == 2).then_some(())
+    });
+    // One is released: it counts, and its rows add up.
+    window.eval("location.hash = '#/uploads'");
+    window.until_shown("2 uploads on this page");
+    assert_eq!(
+        window
+            .table("2 uploads")
+            .iter()
+            .map(|row| row[0].as_str())
+            .collect::<Vec<_>>(),
+        ["Name", "gone.csv", "kept.csv"]
+    );
+    window.press("kept.csv");
+    window.until_shown("Nothing of it counts until it is released");
+    window.press("Count it");
+    window.until_shown("2 accepted rows = 2 counted.");
+    assert_eq!(rig.get("/v1/users/kept")["total"]["count"], 2);
+    window.until_shown("1 row not counted");
+    assert_eq!(window.table("1 row not counted")[1][..2], ["4", "event_type"]);
+    // The other is discarded, which is asked twice.
+    window.press("Uploads");
+    window.until_shown("gone.csv");
+    window.press("gone.csv");
+    window.until_shown("Nothing of it counts until it is released");
+    window.press("Discard");
+    window.until_shown("Discard 2 held rows for good?");
+    window.press("Keep it");
+    window.press("Discard");
+    window.press("Discard for good");
+    window.until_shown("shall never count");
+    assert_eq!(rig.get("/v1/users/gone")["total"]["count"], 0);
+    assert_eq!(rig.get("/v1/ledger")["balanced"], true);
+    window.allow("status of 4");
+    window.go("#/uploads/nonsense");
+    window.until_shown("Try again");
+}
+
+#[test]
+fn a_file_of_which_all_rows_must_be_valid_is_refused_as_a_whole() {
+    let Some((rig, window)) = empty("#/send", PHONE) else {
+        return;
+    };
+    window.allow("status of 422");
+    window.choose("Rows count", "atomic");
+    window.take_files(&[rig.write("all.csv", "user_id,event_type\nu,t\nu,\n")]);
+    window.until_shown("Some rows are not valid, and all had to be");
+    assert_eq!(window.table("1 refused row")[1][..2], ["3", "event_type"]);
+    assert_eq!(rig.get("/v1/users/u")["total"]["count"], 0);
+    window.choose("Rows count", "atomic");
+    window.take_files(&[rig.write("good.csv", "user_id,event_type\nu,t\n")]);
+    window.until_shown(COUNTED);
+    assert_eq!(rig.get("/v1/users/u")["total"]["count"], 1);
 }
 
 #[test]

@@ -109,6 +109,22 @@ fn every_page_fits_both_widths_and_both_themes() {
     );
     shoot(&window, "sent");
     window.look(desk);
+    window.press("The upload");
+    window.until_shown("rows not counted");
+    shoot(&window, "upload");
+    window.look(desk);
+    window.go("#/send");
+    window.choose("Rows count", "hold");
+    window.take_files(&[rig.write("held until monday.csv", "user_id,event_type\nu,t\n")]);
+    window.until_shown("It is held");
+    window.press("The upload");
+    window.until_shown("Nothing of it counts until");
+    shoot(&window, "upload-held");
+    window.look(desk);
+    window.press("Uploads");
+    window.until_shown("on this page, newest first");
+    shoot(&window, "uploads");
+    window.look(desk);
     window.go("#/send");
     window.take_files(&[rig.write(
         "shop.csv",
@@ -130,7 +146,9 @@ fn every_page_fits_both_widths_and_both_themes() {
     );
     window.call("Fetch.disable", json!({}));
     window.allow("net::ERR_");
-    window.eval("location.hash = '#/system'");
+    // The server has no keys, and would refuse this one.
+    window.eval("sessionStorage.clear()");
+    window.go("#/system");
     window.until_shown("It adds up.");
     rig.kill_server();
     window.until_shown("The server does not answer");

@@ -3,17 +3,18 @@
 
 import { counted as said } from '../words.js';
 import { download, el, field, fill, select } from '../dom.js';
-import { failure, untilCounted } from '../states.js';
+import { failure, untilCompleted, untilCounted } from '../states.js';
 import { figures, table } from '../tables.js';
 import { bytes, count, span } from '../words.js';
 import { withOurNames } from './columns.js';
-import { deliver, FORMATS, kindOf, refusedAsCsv } from './sending.js';
+import { deliver, FORMATS, kindOf, refusedAsCsv, TERMS } from './sending.js';
 
 export function open({ root, signal }) {
   const input = el('input', { type: 'file', multiple: true, class: 'hidden', id: 'files', on: { change: () => { take(input.files); input.value = ''; } } });
   const check = el('input', { type: 'checkbox', id: 'check' });
   const format = select([['', 'By its name'], ...Object.entries(FORMATS).map(([name, { label }]) => [name, label])], '');
   const encoding = select([['', 'By its name'], ['none', 'None'], ['gzip', 'gzip'], ['zstd', 'zstd']], '');
+  const terms = select(Object.entries(TERMS).map(([name, { label }]) => [name, label]), 'now');
   const list = el('div', { class: 'deliveries' });
   const drop = el('label', { class: 'drop', for: 'files' },
     el('strong', {}, 'Drop files here'), el('span', {}, 'or press to choose them'),
@@ -25,7 +26,7 @@ export function open({ root, signal }) {
     el('h1', {}, 'Send'),
     el('p', { class: 'lead' }, 'A file of events. What is accepted is durable; what is refused is listed row by row.'),
     el('div', { class: 'sendbox' }, input, drop),
-    el('div', { class: 'bar' }, field('Format', format), field('Packed with', encoding),
+    el('div', { class: 'bar' }, field('Format', format), field('Packed with', encoding), field('Rows count', terms),
       el('div', { class: 'check' }, check, el('label', { for: 'check' }, 'Check only: record nothing'))),
     help(), list);
 
@@ -37,6 +38,7 @@ export function open({ root, signal }) {
         format: format.value || kind.format,
         encoding: encoding.value === 'none' ? null : encoding.value || kind.encoding,
         check: check.checked,
+        terms: terms.value,
       };
       const card = el('section', { class: 'card delivery', 'aria-label': file.name });
       list.prepend(card);
@@ -142,9 +144,16 @@ async function outcome(card, file, asked, answer, page) {
     ]),
     state, next, refused(answer, file));
   if (asked.check || !answer.receipt) return;
+  const link = answer.upload && el('a', { class: answer.status === 'held' ? 'button' : undefined, href: `#/uploads/${answer.upload}` }, 'The upload');
+  if (answer.status === 'held') {
+    state.textContent = 'It is held: nothing of it counts until it is released.';
+    fill(next, link);
+    return;
+  }
   state.textContent = 'Waiting until all of it is counted';
   try {
-    await untilCounted(answer.receipt, {
+    const isReleased = asked.terms === 'atomic';
+    await (isReleased ? untilCompleted : untilCounted)(isReleased ? answer.upload : answer.receipt, {
       signal: page,
       tell({ counted, as_of }) {
         state.dataset.state = counted ? 'counted' : 'waiting';
@@ -152,7 +161,7 @@ async function outcome(card, file, asked, answer, page) {
           : `Waiting until all of it is counted: ${as_of.lag_records === null ? 'some' : said(as_of.lag_records, 'record')} to go`;
       },
     });
-    fill(next, el('a', { class: 'button', href: '#/days' }, 'Look at the days'), el('a', { href: '#/dead-letters' }, 'Dead letters'), el('a', { href: '#/system' }, 'Ledger'));
+    fill(next, el('a', { class: 'button', href: '#/days' }, 'Look at the days'), link, el('a', { href: '#/dead-letters' }, 'Dead letters'));
   } catch (problem) {
     if (!page.aborted) fill(next, failure(problem));
   }

@@ -10,6 +10,12 @@ export const FORMATS = {
   ndjson: { label: 'NDJSON, one event a line', media: 'application/x-ndjson' },
   json: { label: 'JSON, one event or an array', media: 'application/json' },
 };
+/** When rows of a file count. */
+export const TERMS = {
+  now: { label: 'At once', query: {} },
+  hold: { label: 'When I release them', query: { hold: 'true' } },
+  atomic: { label: 'Only if all are valid', query: { atomic: 'true' } },
+};
 /** Letters of a name that are sent; the API takes 512 bytes. */
 const NAME_LETTERS = 120;
 const ENDS = { csv: 'csv', tsv: null, ndjson: 'ndjson', jsonl: 'ndjson', json: 'json' };
@@ -24,20 +30,20 @@ export function kindOf(name) {
 }
 
 /** Sends a file; gives the answer, or throws a problem. It becomes an upload of its name; with `check` nothing is recorded. */
-export async function deliver(file, { name, format, encoding, check, progress, signal }) {
+export async function deliver(file, { name, format, encoding, check, terms, progress, signal }) {
   for (;;) {
     const used = key();
-    const { status, text, header } = await once(file, { name, format, encoding, check, progress, signal });
+    const { status, text, header } = await once(file, { name, format, encoding, check, terms, progress, signal });
     if (status >= 200 && status < 300) return JSON.parse(text);
     const problem = problemOf(status, text, header);
     if (status !== 401 || !(await askForKey(used))) throw problem;
   }
 }
 
-function once(file, { name, format, encoding, check, progress, signal }) {
+function once(file, { name, format, encoding, check, terms, progress, signal }) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open('POST', check ? '/v1/events?validate=true' : path('/v1/uploads', { name: name.slice(0, NAME_LETTERS) }));
+    request.open('POST', check ? '/v1/events?validate=true' : path('/v1/uploads', { name: name.slice(0, NAME_LETTERS), ...TERMS[terms].query }));
     request.setRequestHeader('Content-Type', FORMATS[format].media);
     if (encoding) request.setRequestHeader('Content-Encoding', encoding);
     for (const [name, value] of Object.entries(credentials())) request.setRequestHeader(name, value);

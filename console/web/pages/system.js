@@ -71,6 +71,11 @@ async function watch({ verdict, numbers, tables, state, plot, signal }) {
         if (signal.aborted) return;
         before = null;
         if (verdict.querySelector('.loading')) fill(verdict);
+        // A key that may not see the ledger will not see it in two seconds either.
+        if ('isGone' in problem && !problem.passes) {
+          fill(state, failure(problem, () => watch({ verdict, numbers, tables, state, plot, signal })));
+          return;
+        }
         fill(state, failure(problem), el('p', { class: 'hint' }, `It is asked again every ${LOOK_MS / 1000} seconds; what stands below is the last answer.`));
       }
     }
