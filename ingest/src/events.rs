@@ -40,6 +40,7 @@ async fn handle(ingest: &Ingest, caller: &Caller, parts: &Parts, body: Body) -> 
     let request = Request {
         idempotency_key: head.idempotency_key.clone(),
         validate: head.validate,
+        shape: head.shape,
         ..Request::new(caller.tenant().as_ref(), &ingest.limits)
     };
     let mut work = Work::new(ingest, caller, request, head.format, room, fixed_bytes);

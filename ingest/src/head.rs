@@ -2,6 +2,7 @@
 //! a parameter that is ignored in silence is one that a client relied on in vain.
 
 use crate::body::Encoding;
+use crate::cloud_events::Shape;
 use crate::rows::Format;
 use axum::extract::Query;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
@@ -16,6 +17,8 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub(crate) struct Head {
     /// What the body is made of; `None` where the head does not say.
     pub(crate) format: Option<Format>,
+    /// How events are put into it.
+    pub(crate) shape: Shape,
     /// How it is compressed.
     pub(crate) encoding: Encoding,
     /// Its length in bytes as sent, where that is announced.
@@ -29,9 +32,14 @@ pub(crate) struct Head {
 impl Head {
     /// Reads the head, or says what to answer.
     pub(crate) fn read(uri: &Uri, headers: &HeaderMap) -> Result<Self, Problem> {
+        let shape = Shape::read(headers)?;
         Ok(Self {
             validate: validate(uri)?,
-            format: format(headers)?,
+            format: match shape.format() {
+                Some(format) => Some(format),
+                None => format(headers)?,
+            },
+            shape,
             encoding: encoding(headers)?,
             length: length(headers)?,
             idempotency_key: idempotency_key(headers)?,
@@ -126,32 +134,39 @@ pub(crate) fn format(headers: &HeaderMap) -> Result<Option<Format>, Problem> {
     };
     let format = known_format(value).ok_or_else(|| {
         not_supported("media_type_not_supported", "The media type is not supported").detail(
-            "send application/json (an object or an array), application/x-ndjson or text/csv; without a \
-             Content-Type the first byte tells JSON from CSV",
+            "send application/json (an object or an array), application/x-ndjson or text/csv, or \
+             application/cloudevents+json or application/cloudevents-batch+json to /v1/events; without a Content-Type \
+             the first byte tells JSON from CSV",
         )
     })?;
-    for parameter in value.split(';').skip(1).map(str::trim) {
-        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let (name, value) = (
-            name.trim().to_ascii_lowercase(),
-            value.trim().trim_matches('"').to_ascii_lowercase(),
-        );
-        match (name.as_str(), value.as_str()) {
-            ("charset", "utf-8" | "utf8" | "us-ascii") => {}
-            ("charset", _) => {
-                let title = "The character set is not supported";
-                return Err(not_supported("charset_not_supported", title).detail("send UTF-8"));
-            }
-            ("header", "absent") => {
-                let title = "CSV without a header is not supported";
-                return Err(not_supported("csv_header_absent", title)
-                    .detail("the first record must name the columns"));
-            }
-            // Others, such as `boundary`, change nothing here.
-            _ => {}
+    check_charset(value)?;
+    match media_parameter(value, "header").as_deref() {
+        Some("absent") => {
+            let title = "CSV without a header is not supported";
+            Err(not_supported("csv_header_absent", title).detail("the first record must name the columns"))
+        }
+        _ => Ok(Some(format)),
+    }
+}
+
+/// Refuses a media type whose character set is not UTF-8.
+pub(crate) fn check_charset(content_type: &str) -> Result<(), Problem> {
+    match media_parameter(content_type, "charset").as_deref() {
+        None | Some("utf-8" | "utf8" | "us-ascii") => Ok(()),
+        Some(_) => {
+            let title = "The character set is not supported";
+            Err(not_supported("charset_not_supported", title).detail("send UTF-8"))
         }
     }
-    Ok(Some(format))
+}
+
+/// A parameter of a media type, in lower case.
+fn media_parameter(content_type: &str, name: &str) -> Option<String> {
+    let parameters = content_type.split(';').skip(1);
+    parameters
+        .filter_map(|parameter| parameter.split_once('='))
+        .find(|(found, _)| found.trim().eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim().trim_matches('"').to_ascii_lowercase())
 }
 
 /// How the body is compressed.

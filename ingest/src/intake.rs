@@ -4,6 +4,7 @@
 //! A row that is not valid is counted and named, burns no key, and does not stop the next one.
 
 use crate::chunks::Chunks;
+use crate::cloud_events::Shape;
 use crate::limits::Limits;
 use crate::rows::{Broken, Content, Cut, Rows, Step};
 use crate::tally::Tally;
@@ -22,6 +23,8 @@ pub(crate) struct Request {
     pub(crate) row_limit_bytes: usize,
     /// Whether only to look at the rows.
     pub(crate) validate: bool,
+    /// How events are put into the body.
+    pub(crate) shape: Shape,
     /// Other names of columns and fields.
     pub(crate) renames: Renames,
     /// The upload that the rows belong to.
@@ -37,6 +40,7 @@ impl Request {
             idempotency_key: None,
             row_limit_bytes: limits.row_bytes,
             validate: false,
+            shape: Shape::Plain,
             renames: Renames::default(),
             upload_id: None,
             by_row: false,
@@ -105,7 +109,23 @@ impl Intake {
         if last && self.needs_header() {
             return ended.and(Err(Broken::empty()));
         }
-        ended
+        match last {
+            true => ended.and_then(|()| self.check_shape()),
+            false => ended,
+        }
+    }
+
+    /// Refuses an array where one CloudEvent was announced, and one where an array was.
+    fn check_shape(&self) -> Result<(), Broken> {
+        match (&self.request.shape, self.rows.is_single()) {
+            (Shape::Structured, false) => Err(Broken::json(
+                "application/cloudevents+json is one object; send an array as application/cloudevents-batch+json",
+            )),
+            (Shape::Batch, true) => Err(Broken::json(
+                "application/cloudevents-batch+json is an array; send one object as application/cloudevents+json",
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn needs_header(&self) -> bool {
@@ -117,6 +137,7 @@ impl Intake {
             self.columns = Some(header(&mut self.rows, cut, bytes, &self.request.renames)?);
             return Ok(());
         }
+        self.check_shape()?;
         let Self {
             rows,
             columns,
@@ -143,6 +164,9 @@ impl Intake {
         };
         let raw = raw(rows, columns.as_ref(), cut, bytes, request);
         match raw.and_then(|raw| raw.into_event(&mut context)) {
+            Err(invalid) if request.shape != Shape::Plain => {
+                tally.invalid(cut.number, invalid.of_cloud_event());
+            }
             Err(invalid) => tally.invalid(cut.number, invalid),
             Ok(event) => {
                 tally.valid += 1;
@@ -171,7 +195,15 @@ fn raw<'a>(
     let whole = |code, message: String| Err(Invalid::new(Field::Whole, code, message));
     match (&cut.content, columns) {
         (Content::Text(range), _) => {
-            Raw::from_json_renamed(bytes.get(range.clone()).unwrap_or_default(), &request.renames)
+            let text = bytes.get(range.clone()).unwrap_or_default();
+            match &request.shape {
+                Shape::Plain => Raw::from_json_renamed(text, &request.renames),
+                Shape::Structured | Shape::Batch => Raw::from_cloud_event(text),
+                Shape::Binary {
+                    attributes,
+                    content_type,
+                } => Raw::from_binary_cloud_event(attributes, content_type.as_deref(), text),
+            }
         }
         (Content::Cells(range), Some(columns)) => {
             columns.raw(rows.cells(bytes.get(range.clone()).unwrap_or_default()))

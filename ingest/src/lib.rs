@@ -16,6 +16,8 @@ mod uploads;
 mod live_event;
 /// What the head of a request says.
 mod head;
+/// What the head says of CloudEvents.
+mod cloud_events;
 /// What the head of an upload says.
 mod upload_head;
 /// The file of a form.

@@ -4,7 +4,7 @@ use prometheus::{Histogram, IntCounter, IntGauge};
 use service::metrics::{Error, Family, Label, Registry, SECONDS};
 
 /// Every code of [`schemas::Invalid`], and those of a row's frame.
-const CODES: [&str; 17] = [
+const CODES: [&str; 19] = [
     "missing",
     "too_long",
     "control_character",
@@ -20,6 +20,8 @@ const CODES: [&str; 17] = [
     "not_json",
     "not_utf8",
     "columns",
+    "not_supported",
+    "not_base64",
     "not_csv",
     "refused",
 ];

@@ -12,10 +12,13 @@ mod elements;
 mod lines;
 /// CSV.
 mod records;
+/// Bodies that are one row.
+mod whole;
 
 use self::elements::Elements;
 use self::lines::Lines;
 use self::records::Records;
+use self::whole::Whole;
 use std::ops::Range;
 
 /// UTF-8's byte order mark, which spreadsheets put before a file.
@@ -30,6 +33,8 @@ pub enum Format {
     Lines,
     /// CSV with a header.
     Csv,
+    /// One row, whatever it holds.
+    Whole,
 }
 
 /// What there is next in a body.
@@ -123,6 +128,7 @@ enum Cutter {
     Json(Elements),
     Lines(Lines),
     Csv(Box<Records>),
+    Whole(Whole),
 }
 
 impl Rows {
@@ -136,9 +142,14 @@ impl Rows {
         }
     }
 
-    /// Whether the body is one JSON object and no array; true of a JSON body before its first byte.
+    /// Whether the body is one event and no batch: one JSON object, which is true of a JSON body before its first byte, or one row
+    /// whatever it holds.
     pub fn is_single(&self) -> bool {
-        matches!(&self.cutter, Cutter::Json(elements) if !elements.is_array())
+        match &self.cutter {
+            Cutter::Json(elements) => !elements.is_array(),
+            Cutter::Whole(_) => true,
+            _ => false,
+        }
     }
 
     /// Whether the body is CSV; false before that is known.
@@ -165,6 +176,7 @@ impl Rows {
             Cutter::Json(elements) => elements.next(bytes, last),
             Cutter::Lines(lines) => Ok(lines.next(bytes, last)),
             Cutter::Csv(records) => Ok(records.next(bytes, last)),
+            Cutter::Whole(whole) => Ok(whole.next(bytes, last)),
         }
     }
 
@@ -203,6 +215,7 @@ impl Cutter {
             Format::Json => Self::Json(Elements::new(limit)),
             Format::Lines => Self::Lines(Lines::new(limit)),
             Format::Csv => Self::Csv(Box::new(Records::new(limit))),
+            Format::Whole => Self::Whole(Whole::new(limit)),
         }
     }
 }

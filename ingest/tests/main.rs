@@ -26,3 +26,5 @@ mod upload_bodies;
 mod live_event;
 /// Whose events they are.
 mod access;
+/// CloudEvents.
+mod cloud_events;

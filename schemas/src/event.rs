@@ -51,6 +51,8 @@ pub enum Field {
     Reverse,
     /// `metadata`
     Metadata,
+    /// An attribute of a CloudEvent, by its name.
+    Attribute(&'static str),
     /// The event as a whole.
     Whole,
 }
@@ -67,6 +69,7 @@ impl Field {
             Self::Amount => "amount",
             Self::Reverse => "reverse",
             Self::Metadata => "metadata",
+            Self::Attribute(name) => name,
             Self::Whole => "event",
         }
     }
@@ -79,7 +82,8 @@ pub struct Invalid {
     /// The field at fault.
     pub field: Field,
     /// A stable word: `missing`, `too_long`, `control_character`, `not_a_time`, `out_of_range`, `in_future`,
-    /// `not_a_number`, `not_a_boolean`, `too_many`, `not_text`, `twice`, `not_an_object`, `not_json`, `not_utf8`, `columns`.
+    /// `not_a_number`, `not_a_boolean`, `too_many`, `not_text`, `twice`, `not_an_object`, `not_json`, `not_utf8`, `columns`,
+    /// `not_supported`, `not_base64`.
     pub code: &'static str,
     /// What is wrong and what the limit is. Never holds the value itself.
     pub message: String,

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 mod names;
 mod object;
+mod cloud_event;
 mod columns;
 mod renames;
 mod timestamp;

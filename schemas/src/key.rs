@@ -118,6 +118,8 @@ fn content_parts(event: &Event<'_>, mut write: impl FnMut(&[u8])) {
 const CONTENT_KEY: &[u8; 32] = b"tidemark 2026 content key v1\0\0\0\0";
 /// Keeps the hashes of batch rows apart from all other uses of BLAKE3.
 const BATCH_KEY: &[u8; 32] = b"tidemark 2026 batch row key v1\0\0";
+/// Keeps the hashes of CloudEvents apart from all other uses of BLAKE3.
+const CLOUD_EVENT_KEY: &[u8; 32] = b"tidemark 2026 cloud event key v1";
 
 /// The key of an event that came with a time and without a key: 32 hex digits of BLAKE3 over its content, so that
 /// sending the same file twice is harmless.
@@ -134,6 +136,16 @@ pub fn batch_key(header: &str, row: u64) -> String {
     content.extend_from_slice(&row.to_le_bytes());
     content.extend_from_slice(header.as_bytes());
     hex_128(&blake3::keyed_hash(BATCH_KEY, &content))
+}
+
+/// The key of a CloudEvent: 32 hex digits of BLAKE3 over the length of its source (8 bytes, little-endian), its source and its id, so that
+/// no two of these pairs read alike, and any length of them fits.
+pub fn cloud_event_key(source: &str, id: &str) -> String {
+    let mut content = Vec::with_capacity(8 + source.len() + id.len());
+    content.extend_from_slice(&(source.len() as u64).to_le_bytes());
+    content.extend_from_slice(source.as_bytes());
+    content.extend_from_slice(id.as_bytes());
+    hex_128(&blake3::keyed_hash(CLOUD_EVENT_KEY, &content))
 }
 
 /// The first 128 bits of a hash as 32 hex digits.
@@ -232,6 +244,16 @@ mod tests {
         ] {
             assert_ne!(hashing.content(&sample()), hashing.content(&other));
             assert_ne!(content_key(&sample()), content_key(&other));
+        }
+    }
+
+    #[test]
+    fn a_cloud_event_is_known_by_its_source_and_id_together() {
+        let key = cloud_event_key("/shop", "1");
+        assert_eq!(key.len(), 32);
+        assert_eq!(key, cloud_event_key("/shop", "1"));
+        for (source, id) in [("/shop1", ""), ("/sho", "p1"), ("1", "/shop"), ("/shop", "2")] {
+            assert_ne!(key, cloud_event_key(source, id), "{source} {id}");
         }
     }
 

@@ -140,7 +140,7 @@ fn too_many() -> Invalid {
 }
 
 /// A string, or nothing where it is null.
-fn string(field: Field, value: &str) -> Result<Option<Cow<'_, str>>, Invalid> {
+pub(super) fn string(field: Field, value: &str) -> Result<Option<Cow<'_, str>>, Invalid> {
     match value.as_bytes().first() {
         Some(b'"') => unquote(value).map(Some),
         Some(b'n') => Ok(None),
@@ -149,7 +149,7 @@ fn string(field: Field, value: &str) -> Result<Option<Cow<'_, str>>, Invalid> {
 }
 
 /// A string, or a number as its exact text, or nothing where it is null.
-fn scalar(field: Field, value: &str) -> Result<Option<Cow<'_, str>>, Invalid> {
+pub(super) fn scalar(field: Field, value: &str) -> Result<Option<Cow<'_, str>>, Invalid> {
     match value.as_bytes().first() {
         Some(b'-' | b'0'..=b'9') => Ok(Some(Cow::Borrowed(value))),
         Some(b'"' | b'n') => string(field, value),
@@ -171,7 +171,7 @@ fn boolean(value: &str) -> Result<Option<Cow<'_, str>>, Invalid> {
 }
 
 /// The text of a JSON string.
-fn unquote(value: &str) -> Result<Cow<'_, str>, Invalid> {
+pub(super) fn unquote(value: &str) -> Result<Cow<'_, str>, Invalid> {
     let inner = value.get(1..value.len().saturating_sub(1)).unwrap_or_default();
     if !inner.contains('\\') {
         return Ok(Cow::Borrowed(inner));
@@ -181,7 +181,7 @@ fn unquote(value: &str) -> Result<Cow<'_, str>, Invalid> {
 }
 
 /// JSON text without the spaces between its words.
-fn compact(json: &str) -> Cow<'_, str> {
+pub(super) fn compact(json: &str) -> Cow<'_, str> {
     if !json.contains([' ', '\n', '\r', '\t']) {
         return Cow::Borrowed(json);
     }
@@ -198,7 +198,7 @@ fn compact(json: &str) -> Cow<'_, str> {
 }
 
 /// The fields of an object with their values as JSON text.
-fn pairs(bytes: &[u8]) -> Result<Vec<(Cow<'_, str>, &str)>, Invalid> {
+pub(super) fn pairs(bytes: &[u8]) -> Result<Vec<(Cow<'_, str>, &str)>, Invalid> {
     let text = std::str::from_utf8(bytes)
         .map_err(|_| Invalid::new(Field::Whole, "not_utf8", "is not valid UTF-8"))?;
     match serde_json::from_str::<Pairs<'_>>(text) {
