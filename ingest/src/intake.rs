@@ -29,6 +29,8 @@ pub(crate) struct Request {
     pub(crate) renames: Renames,
     /// The upload that the rows belong to.
     pub(crate) upload_id: Option<Uuid>,
+    /// Whether it is a file of the older service: all of its own three columns must be there and filled, and any other is metadata.
+    pub(crate) older: bool,
     /// Whether each row is an event of its own, with a key made of `idempotency_key` and the row, also in a body of one object.
     pub(crate) by_row: bool,
 }
@@ -43,6 +45,7 @@ impl Request {
             shape: Shape::Plain,
             renames: Renames::default(),
             upload_id: None,
+            older: false,
             by_row: false,
         }
     }
@@ -134,7 +137,11 @@ impl Intake {
 
     fn row(&mut self, cut: &Cut, bytes: &[u8], accepted_at: Timestamp) -> Result<(), Broken> {
         if self.needs_header() {
-            self.columns = Some(header(&mut self.rows, cut, bytes, &self.request.renames)?);
+            let columns = match self.request.older {
+                true => older_header(&mut self.rows, cut, bytes, &mut self.tally)?,
+                false => header(&mut self.rows, cut, bytes, &self.request.renames)?,
+            };
+            self.columns = Some(columns);
             return Ok(());
         }
         self.check_shape()?;
@@ -168,6 +175,12 @@ impl Intake {
                 tally.invalid(cut.number, invalid.of_cloud_event());
             }
             Err(invalid) => tally.invalid(cut.number, invalid),
+            Ok(event) if request.older && event.occurred_at_assigned => {
+                tally.invalid(
+                    cut.number,
+                    Invalid::new(Field::Timestamp, "missing", "is missing"),
+                );
+            }
             Ok(event) => {
                 tally.valid += 1;
                 if !request.validate {
@@ -237,6 +250,19 @@ fn header<'a>(
     }
     let ours = |cell: &&'a [u8]| renames.ours(cell.trim_ascii()).map_or(*cell, str::as_bytes);
     Columns::parse(cells.iter().map(ours)).map_err(|invalid| bad_header(&invalid))
+}
+
+/// The header of a file of the older service. What is wrong with it is told of row 0, as there.
+fn older_header(rows: &mut Rows, cut: &Cut, bytes: &[u8], tally: &mut Tally) -> Result<Columns, Broken> {
+    let Content::Cells(range) = &cut.content else {
+        return Err(Broken::csv("the header is too long, or its quotes are broken"));
+    };
+    let cells = rows.cells(bytes.get(range.clone()).unwrap_or_default());
+    Columns::parse_older(cells).map_err(|invalid| {
+        let broken = bad_header(&invalid);
+        invalid.into_iter().for_each(|invalid| tally.invalid(0, invalid));
+        broken
+    })
 }
 
 fn bad_header(invalid: &[Invalid]) -> Broken {

@@ -12,6 +12,8 @@ mod limits;
 mod events;
 /// `POST /v1/uploads`.
 mod uploads;
+/// `POST /api/uploads`.
+mod batches;
 /// `POST /liveEvent`.
 mod live_event;
 /// What the head of a request says.
@@ -71,6 +73,7 @@ pub struct Ingest {
     metrics: Metrics,
     clock: fn() -> Timestamp,
     live_event_secret: live_event::Secret,
+    pace: batches::Pace,
 }
 
 /// The clients of `POST /liveEvent` that have no key.
@@ -118,6 +121,7 @@ impl Ingest {
             partitions,
             topic_id,
             schema_id,
+            pace: batches::Pace::new(limits.older_uploads),
             limits,
             rooms,
             metrics,
@@ -134,7 +138,8 @@ pub const OLDER_ROUTE: &str = "/liveEvent";
 pub fn router(ingest: Ingest) -> Router {
     let posts = Router::new()
         .route("/v1/events", post(events::post))
-        .route("/v1/uploads", post(uploads::post));
+        .route("/v1/uploads", post(uploads::post))
+        .route("/api/uploads", post(batches::post));
     needs(posts, &[Scope::Ingest])
         .route(OLDER_ROUTE, post(live_event::post))
         .with_state(Arc::new(ingest))

@@ -33,6 +33,8 @@ pub struct Limits {
     pub listed_errors: usize,
     /// How often an upload that goes on says so: 10 s.
     pub going_interval: Duration,
+    /// Uploads of the older service that one address may send within a minute: 10, as there.
+    pub older_uploads: u32,
     /// `Retry-After` of a 503, in seconds: 1.
     pub retry_after_s: u32,
 }
@@ -58,6 +60,7 @@ impl From<&config::Http> for Limits {
             room_timeout: Duration::from_secs(10),
             listed_errors: 10_000,
             going_interval: Duration::from_secs(10),
+            older_uploads: 10,
             retry_after_s: service::http::RETRY_AFTER_S,
         }
     }

@@ -73,6 +73,11 @@ impl Tally {
         self.errors_left = limit;
     }
 
+    /// An answer lists `limit` results.
+    pub(crate) fn list_results(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     pub(crate) fn invalid(&mut self, row: u64, invalid: Invalid) {
         self.invalid += 1;
         match self.codes.iter_mut().find(|(code, _)| *code == invalid.code) {

@@ -78,6 +78,11 @@ impl Asked {
         Ok(asked)
     }
 
+    /// Whether the body is a form.
+    pub(crate) fn is_form(&self) -> bool {
+        self.boundary.is_some()
+    }
+
     fn parameters(parts: &Parts) -> Result<Self, Problem> {
         let mut asked = Self::default();
         let mut key = None;

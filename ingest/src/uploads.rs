@@ -7,18 +7,20 @@
 use crate::Ingest;
 use crate::answer::{Named, batch, stopped};
 use crate::appends::Appends;
+use crate::batches;
 use crate::body::{PIECE_BYTES, Reader};
 use crate::diary::Diary;
 use crate::events::{busy, decoder_bytes, log_unavailable};
 use crate::intake::{Intake, Request};
-use crate::upload_head::Asked;
+use crate::room::Room;
+use crate::upload_head::{Asked, File};
 use crate::work::Work;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use schemas::upload::{Begun, Totals, What};
+use schemas::upload::{Begun, OLDER_DOOR, Totals, What};
 use schemas::{Offset, Partition};
 use service::access::Caller;
 use service::http::Problem;
@@ -39,7 +41,19 @@ pub(crate) async fn post(
     // A task of its own, so that an upload whose client has gone still says how it ended.
     let at = Arc::clone(&ingest);
     let working = async move { handle(&at, &caller, upload, &parts, body).await };
-    let mut response = match tokio::spawn(working.in_current_span()).await {
+    let mut response = apart(&ingest, working).await;
+    if let Ok(id) = HeaderValue::from_str(&upload.to_string()) {
+        response.headers_mut().insert(UPLOAD_ID, id);
+    }
+    response
+}
+
+/// Does the work in a task of its own.
+pub(crate) async fn apart(
+    ingest: &Ingest,
+    working: impl Future<Output = Result<Response, Problem>> + Send + 'static,
+) -> Response {
+    let response = match tokio::spawn(working.in_current_span()).await {
         Ok(Ok(response)) => response,
         Ok(Err(problem)) => problem.into_response(),
         Err(error) => {
@@ -47,9 +61,6 @@ pub(crate) async fn post(
             Problem::internal().into_response()
         }
     };
-    if let Ok(id) = HeaderValue::from_str(&upload.to_string()) {
-        response.headers_mut().insert(UPLOAD_ID, id);
-    }
     ingest.metrics.requests.get(&[response.status().as_str()]).inc();
     response
 }
@@ -67,7 +78,6 @@ async fn handle(
     let decoder = decoder_bytes(file.encoding, asked.length, ingest.limits.decompression_ratio);
     let fixed_bytes = PIECE_BYTES + decoder;
     room.try_resize(fixed_bytes).map_err(|_| busy(ingest))?;
-    let mut reader = Reader::new(file.body, file.encoding, &ingest.limits);
     let request = Request {
         idempotency_key: asked.key,
         renames: asked.renames,
@@ -76,14 +86,54 @@ async fn handle(
         ..Request::new(caller.tenant().as_ref(), &ingest.limits)
     };
     let begun = Begun {
-        name: file.name,
+        name: file.name.clone(),
         // What is released only if all of it is valid is held until then.
         hold: asked.hold || asked.atomic,
         atomic: asked.atomic,
         door: String::new(),
     };
+    let received = Received {
+        file,
+        begun,
+        request,
+        details: None,
+    };
+    let (end, ended) = receive(ingest, caller, upload, (room, fixed_bytes), received).await?;
+    Ok(end.conclude(ended).await)
+}
+
+/// An upload whose head was read.
+pub(crate) struct Received {
+    pub(crate) file: File,
+    pub(crate) begun: Begun,
+    pub(crate) request: Request,
+    /// Bad rows that the answer lists, if not as many as any answer does.
+    pub(crate) details: Option<usize>,
+}
+
+/// Writes that it began, and brings its rows to the log. Says with what it ended, which is not written yet.
+///
+/// # Errors
+/// If that it began cannot be written.
+pub(crate) async fn receive<'i>(
+    ingest: &'i Ingest,
+    caller: &'i Caller,
+    upload: Uuid,
+    (room, fixed_bytes): (Room, usize),
+    received: Received,
+) -> Result<(End<'i>, Result<(), Problem>), Problem> {
+    let Received {
+        file,
+        begun,
+        request,
+        details,
+    } = received;
+    let mut reader = Reader::new(file.body, file.encoding, &ingest.limits);
     let mut work = Work::new(ingest, caller, request, file.format, room, fixed_bytes);
     work.intake.tally.list_errors(ingest.limits.listed_errors);
+    if let Some(details) = details {
+        work.intake.tally.list_results(details);
+    }
     if begun.hold {
         work.intake.chunks.hold();
     }
@@ -109,11 +159,11 @@ async fn handle(
         intake,
         appends,
     };
-    Ok(end.conclude(ended).await)
+    Ok((end, ended))
 }
 
 /// An upload whose rows are all decided.
-struct End<'i> {
+pub(crate) struct End<'i> {
     ingest: &'i Ingest,
     upload: Uuid,
     begun: Begun,
@@ -124,7 +174,18 @@ struct End<'i> {
 
 impl End<'_> {
     /// Writes how it ended, and answers.
-    async fn conclude(mut self, ended: Result<(), Problem>) -> Response {
+    async fn conclude(self, ended: Result<(), Problem>) -> Response {
+        match self.settle(ended).await {
+            (end, Ok(status)) => end.created(status),
+            (end, Err(problem)) => end.stopped(problem),
+        }
+    }
+
+    /// Writes how it ended; says where it stands behind that, or what to answer.
+    pub(crate) async fn settle(
+        mut self,
+        ended: Result<(), Problem>,
+    ) -> (Self, Result<&'static str, Problem>) {
         let tally = &mut self.intake.tally;
         tally.finish(&self.appends.refused_rows, self.appends.refused);
         let listed = self.diary.finish_errors(self.ingest, tally).await;
@@ -142,13 +203,24 @@ impl End<'_> {
         if let Ok(appended) = &written {
             self.appends.receipt.extend(self.diary.home, appended.next);
         }
-        match ended.and(written.map(|_| ()).map_err(unavailable)) {
-            Ok(()) => self.created(status),
-            Err(problem) => self.stopped(problem),
-        }
+        let written = written.map_err(|_| log_unavailable(self.ingest));
+        let settled = ended.and(written).map(|_| status);
+        (self, settled)
     }
 
-    fn totals(&self) -> Totals {
+    /// What a client of the older service is told.
+    pub(crate) fn refusal(&self, problem: Problem) -> Problem {
+        let tally = &self.intake.tally;
+        batches::refusal(problem, &tally.results, tally.results_left_out)
+    }
+
+    /// Rows that were read.
+    pub(crate) fn rows(&self) -> u64 {
+        let tally = &self.intake.tally;
+        tally.valid.saturating_add(tally.invalid)
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
         let tally = &self.intake.tally;
         Totals {
             accepted: self.appends.accepted,
@@ -159,7 +231,8 @@ impl End<'_> {
     }
 
     fn check_all_valid(&self) -> Result<(), Problem> {
-        if !self.begun.atomic || self.totals().invalid == 0 {
+        let needs_all = self.begun.atomic || self.begun.door == OLDER_DOOR;
+        if !needs_all || self.totals().invalid == 0 {
             return Ok(());
         }
         let title = "Some rows are not valid, and all had to be";
@@ -200,8 +273,7 @@ impl End<'_> {
 
     /// A problem with how far it got. Of a held upload that failed nothing will count, whatever is durable.
     fn stopped(self, problem: Problem) -> Response {
-        let tally = &self.intake.tally;
-        let rows = tally.valid.saturating_add(tally.invalid);
+        let rows = self.rows();
         let (upload, hold) = (self.upload, self.begun.hold);
         let mut problem = stopped(problem, self.intake, self.appends)
             .with("upload", upload.to_string())

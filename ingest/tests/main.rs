@@ -28,3 +28,5 @@ mod live_event;
 mod access;
 /// CloudEvents.
 mod cloud_events;
+/// Unchanged clients of another older service.
+mod batches;

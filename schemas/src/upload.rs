@@ -15,6 +15,9 @@ use uuid::Uuid;
 
 const VERSION: u8 = 1;
 
+/// The door of uploads that came through the older service's `POST /api/uploads`.
+pub const OLDER_DOOR: &str = "b";
+
 /// A fact of an upload's life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fact {

@@ -7,6 +7,8 @@
 
 // Errors as RFC 9457 problem documents.
 mod problem;
+// The form of errors for clients of an older service.
+mod older;
 // Who a request is, in the log and to the client.
 mod request_id;
 // Times and sizes of requests.

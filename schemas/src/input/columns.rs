@@ -29,6 +29,18 @@ enum Role {
     Metadata(String),
 }
 
+/// Columns without which no event is complete.
+const REQUIRED: [(Field, Role, &str); 2] = [
+    (Field::UserId, Role::User, "userId"),
+    (Field::EventType, Role::Type, "eventType"),
+];
+/// Those that the older service needs.
+const REQUIRED_OLDER: [(Field, Role, &str); 3] = [
+    (Field::UserId, Role::User, "userId"),
+    (Field::EventType, Role::Type, "eventType"),
+    (Field::Timestamp, Role::Time, "timestamp"),
+];
+
 impl Columns {
     /// Reads a header: names in camelCase or snake_case and any case, trimmed, behind a byte-order mark or not. Columns
     /// that are no field of an event are metadata under their own names.
@@ -36,6 +48,28 @@ impl Columns {
     /// Errors, all of them at once: `missing` for the user and the event type, `twice`, `not_utf8`, `columns`
     /// (a column without a name, or more than 1,024).
     pub fn parse<'a>(header: impl Iterator<Item = &'a [u8]>) -> Result<Self, Vec<Invalid>> {
+        Self::parse_by(header, known, &REQUIRED)
+    }
+
+    /// Reads the header of a file that was made for an older service: `userId`, `eventType` and `timestamp` in any case, all of which
+    /// must be there; any other column is metadata, whatever its name.
+    ///
+    /// Errors: those of [`Columns::parse`].
+    pub fn parse_older<'a>(header: impl Iterator<Item = &'a [u8]>) -> Result<Self, Vec<Invalid>> {
+        let known = |name: &str| match () {
+            () if name.eq_ignore_ascii_case("userId") => Some(Known::User),
+            () if name.eq_ignore_ascii_case("eventType") => Some(Known::Type),
+            () if name.eq_ignore_ascii_case("timestamp") => Some(Known::Time),
+            () => None,
+        };
+        Self::parse_by(header, known, &REQUIRED_OLDER)
+    }
+
+    fn parse_by<'a>(
+        header: impl Iterator<Item = &'a [u8]>,
+        known: impl Fn(&str) -> Option<Known>,
+        required: &[(Field, Role, &str)],
+    ) -> Result<Self, Vec<Invalid>> {
         let mut roles = vec![];
         let mut invalid = vec![];
         for (place, name) in header.enumerate() {
@@ -68,7 +102,7 @@ impl Columns {
                 _ => Role::Metadata((*name).to_owned()),
             })
             .collect();
-        check(&roles, &mut invalid);
+        check(&roles, required, &mut invalid);
         if !invalid.is_empty() {
             return Err(invalid);
         }
@@ -158,14 +192,11 @@ fn column_name(name: &[u8], place: usize) -> Result<&str, Invalid> {
 }
 
 /// Each column once, and those without which no event is complete.
-fn check(roles: &[Role], invalid: &mut Vec<Invalid>) {
-    for (field, role, name) in [
-        (Field::UserId, Role::User, "userId"),
-        (Field::EventType, Role::Type, "eventType"),
-    ] {
-        if !roles.contains(&role) {
+fn check(roles: &[Role], required: &[(Field, Role, &str)], invalid: &mut Vec<Invalid>) {
+    for (field, role, name) in required {
+        if !roles.contains(role) {
             let message = format!("the column {name} is missing");
-            invalid.push(Invalid::new(field, "missing", message));
+            invalid.push(Invalid::new(*field, "missing", message));
         }
     }
     for (place, role) in roles.iter().enumerate() {
@@ -188,6 +219,26 @@ mod tests {
                 .map(|invalid| (invalid.field, invalid.code))
                 .collect()
         })
+    }
+
+    #[test]
+    fn a_file_of_the_older_service_has_three_columns_of_its_own_and_metadata() {
+        let parse = |header: &'static str| Columns::parse_older(header.split(',').map(str::as_bytes));
+        let columns = parse("amount, TIMESTAMP ,eventtype,UserID,type,idempotency_key").unwrap();
+        let cells = ["x", "2024-01-15", "click", "u", "y", "z"];
+        let raw = columns.raw(cells.iter().map(|cell| cell.as_bytes())).unwrap();
+        assert_eq!(
+            (raw.user_id.as_deref(), raw.event_type.as_deref()),
+            (Some("u"), Some("click"))
+        );
+        assert!(raw.amount.is_none() && raw.idempotency_key.is_none());
+        assert_eq!(raw.metadata.len(), 3);
+        let missing: Vec<Field> = parse("user_id,type,time")
+            .unwrap_err()
+            .iter()
+            .map(|i| i.field)
+            .collect();
+        assert_eq!(missing, [Field::UserId, Field::EventType, Field::Timestamp]);
     }
 
     #[test]

@@ -166,7 +166,7 @@ impl Access {
     }
 }
 
-/// The key that headers show. What is no key of ours in `Authorization` may be another's: a proxy's, or an older service's secret.
+/// The key that headers show. What is no key of ours may be another's: a proxy's, or an older service's secret.
 fn shown(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let bearer = headers.get_all(header::AUTHORIZATION).iter().filter_map(|value| {
         let text = value.to_str().ok()?;
@@ -178,7 +178,8 @@ fn shown(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let api_key = headers
         .get_all(API_KEY)
         .iter()
-        .map(|value| value.to_str().unwrap_or_default());
+        .filter_map(|value| value.to_str().ok())
+        .filter(|text| text.starts_with(PREFIX));
     let mut all = bearer.chain(api_key);
     let first = all.next();
     // Of two keys nobody could say which one was meant.

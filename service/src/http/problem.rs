@@ -165,6 +165,18 @@ impl Problem {
         self.detail.as_deref().unwrap_or(self.title)
     }
 
+    pub(super) fn title(&self) -> &'static str {
+        self.title
+    }
+
+    pub(super) fn retry_seconds(&self) -> Option<u32> {
+        self.retry_after_s
+    }
+
+    pub(super) fn member(&self, name: &str) -> Option<&Value> {
+        self.members.get(name)
+    }
+
     /// The document; `instance` is the request id.
     pub(super) fn document(&self, instance: Option<&str>) -> Vec<u8> {
         let mut members = self.members.clone();

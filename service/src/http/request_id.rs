@@ -12,6 +12,7 @@ use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use tracing::Instrument;
 use uuid::Uuid;
 
+use super::older;
 use super::problem::Problem;
 
 /// The header that carries the id, in and out.
@@ -53,6 +54,8 @@ pub(super) fn layer(router: Router) -> Router {
 async fn identify(mut request: Request, next: Next) -> Response {
     let id = RequestId::of(request.headers()).unwrap_or_else(RequestId::fresh);
     request.extensions_mut().insert(id.clone());
+    let correlation =
+        older::is_older(request.uri().path()).then(|| older::correlation(request.headers(), &id.0));
     // The route and not the path, since paths hold the ids of users.
     let route = request
         .extensions()
@@ -61,7 +64,9 @@ async fn identify(mut request: Request, next: Next) -> Response {
     let span = tracing::info_span!("request", request_id = id.as_str(), method = %request.method(), route);
     let mut response = next.run(request).instrument(span.clone()).await;
     span.in_scope(|| tracing::debug!(status = response.status().as_u16(), "answered"));
-    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+    if let Some(correlation) = correlation {
+        older::reshape(&mut response, correlation);
+    } else if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         *response.body_mut() = Body::from(problem.document(Some(id.as_str())));
         response.headers_mut().remove(CONTENT_LENGTH);
     }
