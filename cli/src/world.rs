@@ -10,10 +10,11 @@ use service::readiness::Readiness;
 use service::shutdown::Shutdown;
 use tokio::net::TcpListener;
 
-/// Routes that ask for no key: one says nothing, the second has a secret of its own, and the others are the console's page.
-const PUBLIC: [&str; 5] = {
+/// Routes that ask for no key: one says nothing, two look for a secret or a key themselves, and the others are the console's page.
+const PUBLIC: [&str; 6] = {
     let [page, about, files] = console::ROUTES;
-    ["/health", ingest::OLDER_ROUTE, page, about, files]
+    let (revenue, queue) = (ingest::OLDER_ROUTE, query_api::OLDER_ROUTE);
+    ["/health", revenue, queue, page, about, files]
 };
 
 /// The surroundings of a role.

@@ -15,6 +15,8 @@ mod manual;
 mod console;
 // Keys: tenants that are apart, and everything that is refused.
 mod access;
+// A client of the older service that counts events per day.
+mod older_counts;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

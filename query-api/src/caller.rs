@@ -19,6 +19,15 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// Whoever the guard let through.
+    pub(crate) fn of(who: access::Caller) -> Self {
+        Self {
+            tenant: Arc::clone(who.tenant()),
+            is_operator: who.has(Scope::Operator),
+            who,
+        }
+    }
+
     /// Whose dead letters it sees: those without a readable tenant are the operator's.
     pub(crate) fn letter_tenants(&self) -> Vec<Arc<str>> {
         let mut tenants = vec![Arc::clone(&self.tenant)];
@@ -39,10 +48,6 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let who = <access::Caller as FromRequestParts<S>>::from_request_parts(parts, state).await?;
-        Ok(Self {
-            tenant: Arc::clone(who.tenant()),
-            is_operator: who.has(Scope::Operator),
-            who,
-        })
+        Ok(Self::of(who))
     }
 }

@@ -20,6 +20,8 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use chrono::NaiveDate;
+use chrono_tz::Tz;
 use futures::stream::{self, StreamExt};
 use schemas::Day;
 use schemas::row::View;
@@ -102,6 +104,29 @@ pub(crate) async fn one(
         params,
     };
     answer(api, exports, asked).await
+}
+
+/// Counts by type of a UTC day, by type.
+pub(crate) async fn counts(
+    api: Arc<QueryApi>,
+    caller: &Caller,
+    date: NaiveDate,
+) -> Result<Vec<(String, u64)>, Problem> {
+    let buckets = Range::days(date, date, Tz::UTC)?.buckets;
+    let reflected = api.reflected(View::Days, None, ENDS_AGE).await?;
+    let span = reflected.within(buckets.days().utc_days());
+    let mut lines = Lines {
+        reads: Some(reads(&api, caller, span, READS_AT_ONCE)),
+        api,
+        view: View::Days,
+        reflected,
+        buckets,
+        types: Types::default(),
+        deadline: Some(Instant::now() + ANSWER_DEADLINE),
+        tally: Tally::default(),
+    };
+    let lines = lines.all().await?.into_iter();
+    Ok(lines.map(|line| (line.event_type, line.total.count)).collect())
 }
 
 async fn answer(api: Arc<QueryApi>, exports: Exports, asked: Asked) -> Result<Response, Problem> {

@@ -161,6 +161,35 @@ fn lines(letters: Vec<(Position, DeadLetter)>) -> Vec<Line> {
         .collect()
 }
 
+/// Dead letters of the last seven days, oldest first, `limit` at most.
+pub(crate) async fn recent(
+    api: &QueryApi,
+    caller: &Caller,
+    limit: usize,
+) -> Result<Vec<(Position, DeadLetter)>, Problem> {
+    let now_ms = (api.clock)().millis();
+    let reflected = api.reflected(View::DeadLetters, None, ENDS_AGE).await?;
+    let mut scan = Scan {
+        tenants: caller.letter_tenants(),
+        reasons: BTreeSet::new(),
+        after: Position::before(now_ms.saturating_sub(DEFAULT_MS).max(0)),
+        to_ms: now_ms.saturating_add(CLOCK_MARGIN_MS),
+        limit,
+    };
+    let mut all = Vec::new();
+    while all.len() < limit {
+        let page = scan.run(api).await?;
+        all.extend(page.letters);
+        match page.next {
+            Some(next) => scan.after = next,
+            None => break,
+        }
+    }
+    all.truncate(limit);
+    api.confirm(View::DeadLetters, &reflected).await?;
+    Ok(all)
+}
+
 fn read(params: &Params, api: &QueryApi, caller: &Caller, question: &Digest) -> Result<Scan, Problem> {
     let now_ms = (api.clock)().millis();
     let to = instant(params, "to", 1)?;

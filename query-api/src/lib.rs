@@ -71,6 +71,8 @@ mod dead_letter;
 mod uploads;
 /// `GET /v1/days/{date}/users`.
 mod top_users;
+/// `GET /api/metrics` and the dead letters of the older service.
+mod older;
 /// `GET /v1/live`.
 mod live;
 /// `GET /health`.
@@ -153,6 +155,9 @@ impl FromRef<Shared> for Live {
     }
 }
 
+/// The route that looks for a key itself, so that the guard must let it pass.
+pub const OLDER_ROUTE: &str = "/api/queues/{queue}/dlq";
+
 /// The routes of queries, for [`service::http::serve`].
 pub fn router(state: QueryApi) -> Router {
     let api = Arc::new(state);
@@ -168,6 +173,7 @@ pub fn router(state: QueryApi) -> Router {
         .route("/v1/days/{date}/users", get(top_users::show))
         .route("/v1/users/{id}", get(users::total))
         .route("/userEvents/{id}", get(user_events::show))
+        .route("/api/metrics", get(older::metrics))
         .route("/v1/users/{id}/days", get(user_days::show))
         .route("/v1/live", get(live::show));
     // Whoever sends is given receipts; they are positions and nothing else.
@@ -180,15 +186,19 @@ pub fn router(state: QueryApi) -> Router {
     let uploads = Router::new()
         .route("/v1/uploads", get(uploads::list))
         .route("/v1/uploads/{id}", get(uploads::show))
-        .route("/v1/uploads/{id}/errors", get(uploads::errors));
+        .route("/v1/uploads/{id}/errors", get(uploads::errors))
+        .route("/api/batches", get(uploads::batches::list))
+        .route("/api/batches/{id}", get(uploads::batches::show));
     let releases = Router::new()
         .route("/v1/uploads/{id}", delete(uploads::discard))
-        .route("/v1/uploads/{id}/process", post(uploads::process));
+        .route("/v1/uploads/{id}/process", post(uploads::process))
+        .route("/api/batches/{id}/process", post(uploads::batches::process));
     needs(queries, &[Scope::Query])
         .merge(needs(receipts, &[Scope::Query, Scope::Ingest]))
         .merge(needs(refused, &[Scope::Admin]))
         .merge(needs(ledger, &[Scope::Operator]))
         .merge(needs(uploads, &[Scope::Query, Scope::Ingest]))
         .merge(needs(releases, &[Scope::Ingest, Scope::Admin]))
+        .route(OLDER_ROUTE, get(older::failed))
         .with_state(shared)
 }

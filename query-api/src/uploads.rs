@@ -11,6 +11,8 @@ mod list;
 mod errors;
 /// `POST /v1/uploads/{id}/process` and `DELETE /v1/uploads/{id}`.
 mod decide;
+/// `/api/batches`.
+pub(crate) mod batches;
 
 pub(crate) use decide::{discard, process};
 pub(crate) use errors::errors;

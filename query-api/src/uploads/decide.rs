@@ -35,7 +35,7 @@ pub(crate) async fn process(
 ) -> Result<Response, Problem> {
     let id = id(path)?;
     Params::of(query, &[])?;
-    match settled(&api, &caller, id).await? {
+    match settled(&api, &caller, id).await?.upload(id).stage {
         Stage::Counting => Ok(answer(StatusCode::OK, id, Stage::Counting)),
         Stage::Held => match decide(&api, &caller, id, What::Released).await? {
             Stage::Discarded => Err(not_held(id, Stage::Discarded)),
@@ -54,7 +54,7 @@ pub(crate) async fn discard(
 ) -> Result<Response, Problem> {
     let id = id(path)?;
     Params::of(query, &[])?;
-    match settled(&api, &caller, id).await? {
+    match settled(&api, &caller, id).await?.upload(id).stage {
         Stage::Discarded => Ok(answer(StatusCode::OK, id, Stage::Discarded)),
         Stage::Held => match decide(&api, &caller, id, What::Discarded).await? {
             Stage::Counting => Err(not_held(id, Stage::Counting)),
@@ -65,8 +65,8 @@ pub(crate) async fn discard(
     }
 }
 
-/// Where the upload stands. One whose end is not reflected yet is waited for: its client may know already that it is held.
-async fn settled(api: &QueryApi, caller: &Caller, id: Uuid) -> Result<Stage, Problem> {
+/// What is known of an upload, and so where it stands. One whose end is not reflected yet is waited for: its client may know already that it is held.
+pub(super) async fn settled(api: &QueryApi, caller: &Caller, id: Uuid) -> Result<Found, Problem> {
     let (mut found, reflected) = api.upload(caller, id, None, None).await?;
     let home = home(id, api.generation.partitions);
     let mut next = reflected.progress.get(&home).map_or(Offset(0), |row| row.next);
@@ -75,14 +75,14 @@ async fn settled(api: &QueryApi, caller: &Caller, id: Uuid) -> Result<Stage, Pro
         let upload = found.upload(id);
         let is_settled = upload.stage != Stage::Receiving || api.is_silent(id, &upload, &reflected);
         if is_settled || !api.reached(home, next.next(), deadline).await? {
-            return Ok(upload.stage);
+            return Ok(found);
         }
         (found, next) = look(api, caller, id, home).await?;
     }
 }
 
 /// Appends a fact, and says where the upload stands behind it; as before where it does not show in time.
-async fn decide(api: &QueryApi, caller: &Caller, id: Uuid, what: What) -> Result<Stage, Problem> {
+pub(super) async fn decide(api: &QueryApi, caller: &Caller, id: Uuid, what: What) -> Result<Stage, Problem> {
     let home = home(id, api.generation.partitions);
     let fact = Fact::new(caller.tenant.as_ref(), id, api.now_ms(), what);
     let mut chunk = Chunk::new(home);

@@ -83,14 +83,14 @@ pub(crate) async fn list(
     }))
 }
 
-struct Page {
-    uploads: Vec<(Uuid, Found)>,
+pub(super) struct Page {
+    pub(super) uploads: Vec<(Uuid, Found)>,
     /// All before this id is on later pages; none if there is nothing more.
-    next: Option<Uuid>,
+    pub(super) next: Option<Uuid>,
 }
 
 /// Uploads with ids below `before` that were made at `from_ms` or later, newest first.
-async fn page(
+pub(super) async fn page(
     api: &QueryApi,
     caller: &Caller,
     before: Uuid,
@@ -131,7 +131,7 @@ async fn page(
 }
 
 /// The least id that could be made at a millisecond.
-fn first_of(ms: i64) -> Uuid {
+pub(super) fn first_of(ms: i64) -> Uuid {
     let ms = u128::from(ms.clamp(0, (1 << 48) - 1).unsigned_abs());
     Uuid::from_u128(ms << 80)
 }

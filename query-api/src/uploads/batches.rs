@@ -1,0 +1,173 @@
+//! `/api/batches`, for unchanged clients of the older service that counts events per day: the uploads that came through its door, as it
+//! showed them. `POST /api/batches/{id}/process` releases one, and only then it counts.
+//!
+//! A file that was refused left nothing there, so an upload that failed is no batch. All rows are released at once, however many.
+
+use super::list::{first_of, page};
+use super::{Found, decide};
+use crate::QueryApi;
+use crate::caller::Caller;
+use crate::older::ready;
+use crate::reflected::{ByPartition, ENDS_AGE};
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use schemas::Timestamp;
+use schemas::row::View;
+use schemas::upload::{OLDER_DOOR, Stage, What};
+use serde::Serialize;
+use serde_json::json;
+use service::http::Problem;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Events of one of the older service's jobs.
+const JOB_EVENTS: u64 = 100;
+/// Batches of a list at most.
+const BATCHES: usize = 500;
+/// How far back a list goes: 30 days.
+const BACK_MS: i64 = 30 * 24 * 3_600_000;
+/// How far the clock of ingest may be ahead of ours.
+const AHEAD_MS: i64 = 3_600_000;
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Batch {
+    batch_id: Uuid,
+    file_name: Option<String>,
+    total_events: u64,
+    processed_events: u64,
+    status: &'static str,
+    uploaded_at: String,
+    processed_at: Option<String>,
+}
+
+impl Batch {
+    /// None where the older service would have none.
+    fn of(id: Uuid, found: &Found, projected: &ByPartition) -> Option<Self> {
+        let upload = found.upload(id);
+        if upload.begun.door != OLDER_DOOR {
+            return None;
+        }
+        let total_events = upload.totals?.accepted;
+        let concluded = found.ledger.concluded();
+        let is_shown = found.versions.iter().all(|(partition, version)| {
+            let row = projected.get(partition);
+            row.is_some_and(|row| row.next >= *version)
+        });
+        let status = match upload.stage {
+            Stage::Receiving | Stage::Failed => return None,
+            Stage::Held => "uploaded",
+            Stage::Counting if concluded >= total_events && is_shown => "completed",
+            Stage::Counting => "processing",
+            Stage::Discarded => "failed",
+        };
+        let at = |ms| Timestamp::from_millis(ms).rfc3339();
+        Some(Self {
+            batch_id: id,
+            total_events,
+            processed_events: concluded.min(total_events),
+            status,
+            uploaded_at: at(upload.begun_ms),
+            // Its release is its newest fact.
+            processed_at: (status == "completed").then(|| at(upload.newest_ms)),
+            file_name: upload.begun.name,
+        })
+    }
+}
+
+/// `GET /api/batches`: those of the last 30 days, newest first.
+pub(crate) async fn list(State(api): State<Arc<QueryApi>>, caller: Caller) -> Result<Response, Problem> {
+    let now_ms = api.now_ms();
+    ready(&api, View::Uploads).await?;
+    let reflected = api.reflected(View::Uploads, None, ENDS_AGE).await?;
+    let (mut before, from_ms) = (
+        first_of(now_ms.saturating_add(AHEAD_MS)),
+        now_ms.saturating_sub(BACK_MS),
+    );
+    let mut all = Vec::new();
+    while all.len() < BATCHES {
+        let page = page(&api, &caller, before, from_ms, BATCHES).await?;
+        all.extend(page.uploads);
+        match page.next {
+            Some(next) => before = next,
+            None => break,
+        }
+    }
+    let projected = api.progress(View::Progress).await?;
+    api.confirm(View::Uploads, &reflected).await?;
+    let batches = all
+        .iter()
+        .filter_map(|(id, found)| Batch::of(*id, found, &projected));
+    let batches: Vec<Batch> = batches.collect();
+    Ok(Json(json!({ "batches": batches })).into_response())
+}
+
+/// `GET /api/batches/{id}`.
+pub(crate) async fn show(
+    State(api): State<Arc<QueryApi>>,
+    caller: Caller,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    let (id, found) = settled(&api, &caller, path).await?;
+    let projected = api.progress(View::Progress).await?;
+    let batch = Batch::of(id, &found, &projected).ok_or_else(unknown)?;
+    Ok(Json(batch).into_response())
+}
+
+/// `POST /api/batches/{id}/process`.
+pub(crate) async fn process(
+    State(api): State<Arc<QueryApi>>,
+    caller: Caller,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    let (id, found) = settled(&api, &caller, path).await?;
+    let upload = found.upload(id);
+    let stage = match upload.stage {
+        Stage::Receiving | Stage::Failed => return Err(unknown()),
+        Stage::Held => decide::decide(&api, &caller, id, What::Released).await?,
+        // Nothing is left.
+        Stage::Counting | Stage::Discarded => return Ok(answer(StatusCode::OK, id, 0)),
+    };
+    // Somebody else's discard was first.
+    if stage == Stage::Discarded {
+        return Ok(answer(StatusCode::OK, id, 0));
+    }
+    let events = upload.totals.map_or(0, |totals| totals.accepted);
+    Ok(answer(StatusCode::ACCEPTED, id, events.div_ceil(JOB_EVENTS)))
+}
+
+/// A batch whose end shows. Of an id that is none there is no batch, as there.
+async fn settled(
+    api: &QueryApi,
+    caller: &Caller,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<(Uuid, Found), Problem> {
+    let id = super::id(path).map_err(|_| unknown())?;
+    ready(api, View::Uploads).await?;
+    let found = decide::settled(api, caller, id)
+        .await
+        .map_err(|problem| match problem.status() {
+            StatusCode::NOT_FOUND => unknown(),
+            _ => problem,
+        })?;
+    match found.upload(id).begun.door == OLDER_DOOR {
+        true => Ok((id, found)),
+        false => Err(unknown()),
+    }
+}
+
+fn answer(status: StatusCode, id: Uuid, jobs: u64) -> Response {
+    let message = match jobs {
+        0 => "No events left to process".to_owned(),
+        jobs => format!("Enqueued {jobs} jobs for processing"),
+    };
+    let body = json!({"batchId": id.to_string(), "jobsEnqueued": jobs, "message": message});
+    (status, Json(body)).into_response()
+}
+
+fn unknown() -> Problem {
+    Problem::not_found("There is no such batch")
+}
