@@ -140,8 +140,7 @@ async fn the_binary_mode_takes_any_data_and_decodes_its_headers() {
     }
     let mut events = server.log.events();
     let keys = ["1", "2", "3", "4", "5"].map(|id| cloud_event_key("/s", id));
-    let event =
-        |key: &String| events.remove(events.iter().position(|e| e.idempotency_key == *key).unwrap());
+    let event = |key: &String| events.remove(events.iter().position(|e| e.idempotency_key == *key).unwrap());
     let [text, csv, none, user, array] = keys.each_ref().map(event);
     assert_eq!(text.user_id, "José %");
     assert_eq!(
