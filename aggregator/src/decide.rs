@@ -90,11 +90,14 @@ pub fn decide<'a>(
     let Some(value) = record.value else {
         return Decision::Refused(Refused::unread(Reason::NullValue, "the record has no value"));
     };
-    if value.len() > limits::EVENT_BYTES {
+    let most = match record.kind {
+        Kind::Fact => limits::FACT_BYTES,
+        Kind::Event | Kind::Held => limits::EVENT_BYTES,
+    };
+    if value.len() > most {
         let detail = format!(
-            "the value is {} bytes long, at most {} are allowed",
-            value.len(),
-            limits::EVENT_BYTES
+            "the value is {} bytes long, at most {most} are allowed",
+            value.len()
         );
         return Decision::Refused(Refused::unread(Reason::Oversized, detail));
     }
@@ -108,6 +111,11 @@ pub fn decide<'a>(
     if right != partition && record.kind == Kind::Held {
         // A copy in another partition would count without its upload's release.
         let detail = "is held in another partition than its key belongs to";
+        return Decision::Refused(Refused::unread(Reason::Invalid, detail));
+    }
+    if right != partition && key.len() > limits::KEY_BYTES {
+        // Its copy, with the name of its origin, might be more than the log takes.
+        let detail = "the record's key is longer than an idempotency_key may be";
         return Decision::Refused(Refused::unread(Reason::Invalid, detail));
     }
     if right != partition {
@@ -142,6 +150,11 @@ fn fact(key: &[u8], value: &[u8], partition: Partition, partitions: u32) -> Resu
             Reason::KeyMismatch,
             "the record's key is not the upload's id",
         ));
+    }
+    if let What::Held { places, .. } = &fact.what
+        && places.iter().any(|(place, ..)| place.0 >= partitions)
+    {
+        return Err(refused(Reason::Invalid, "names a partition that does not exist"));
     }
     let elsewhere = matches!(fact.what, What::Copy { .. });
     if !elsewhere && upload::home(fact.upload, partitions) != partition {

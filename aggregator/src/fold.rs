@@ -184,6 +184,8 @@ impl Batch {
         let original = record
             .origin
             .filter(|origin| origin.held && origin.partition == source && event.upload_id.is_some())
+            // A copy lies behind its original; anything else is a header that somebody made up.
+            .filter(|origin| origin.offset < offset)
             .map(|origin| origin.offset);
         let came_in = self.came_in(event, original);
         if let Some(original) = original {

@@ -40,6 +40,8 @@ pub struct Source {
     /// Something was written that no commit record says yet.
     copied: bool,
     unsent: Vec<(Offset, Unsent)>,
+    /// Whether the chain was restored: what a former owner left undone was taken.
+    is_started: bool,
 }
 
 /// A batch that was sent and not read back.
@@ -110,6 +112,7 @@ impl Source {
             released_through: Offset(0),
             copied: false,
             unsent: Vec::new(),
+            is_started: false,
             chain,
         }
     }
@@ -136,9 +139,15 @@ impl Source {
             #[cfg(feature = "without-readback-rule")]
             Some(_) => return Ok(ReadBack::Nothing),
             None if !self.batch.is_empty() => return Ok(ReadBack::Lost),
+            // How far the other is with what is due here is not known: what its record says of it is not of our outbox.
+            None if self.is_started && !self.outbox.is_empty() => return Ok(ReadBack::Lost),
             None => {}
         }
         self.follow(id, record)?;
+        // What its record calls for is done by whoever restores from the chain, in its order.
+        if self.is_started && !self.unsent.is_empty() {
+            return Ok(ReadBack::Lost);
+        }
         Ok(ReadBack::Followed)
     }
 
@@ -329,6 +338,7 @@ impl Source {
 
     /// What a former owner's records called for and is not known to be done. Give it back with [`Self::resend`].
     pub fn take_unsent(&mut self) -> Vec<(Offset, Unsent)> {
+        self.is_started = true;
         let mut unsent = std::mem::take(&mut self.unsent);
         let first = unsent.iter_mut().find_map(|(_, unsent)| match unsent {
             Unsent::Call(Call::Release(release)) => Some(release),

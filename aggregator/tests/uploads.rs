@@ -4,10 +4,11 @@ use crate::sim::{OWN_SCHEMA, PARTITION, PARTITIONS, rules, spill, upload};
 use aggregator::decide::{Decision, decide};
 use aggregator::fold::Work;
 use aggregator::schema::Schemas;
-use aggregator::source::{Source, Unsent, new_batch_id};
+use aggregator::source::{ReadBack, Source, Unsent, new_batch_id};
 use aggregator::uploads::{Call, Release};
 use log::Record;
 use log::batch::{Kind, Origin};
+use schemas::input::RowError;
 use schemas::upload::{Fact, Totals, What};
 use schemas::{Amount, Event, Offset, Partition, Timestamp, avro, key};
 use uuid::Uuid;
@@ -222,6 +223,59 @@ fn a_new_owner_goes_on_where_the_chain_says_that_copies_are_written() {
     world.source.done(1);
     world.commit();
     assert_eq!(world.take_over(), []);
+}
+
+#[test]
+fn a_long_fact_is_a_fact_and_no_dead_letter() {
+    let mut world = World::new();
+    let row = |row| RowError {
+        row,
+        code: "missing".into(),
+        field: "user_id".into(),
+        message: "is missing".into(),
+    };
+    // As many as ingest puts in one, and more bytes than an event may have.
+    world.fact(What::Errors {
+        rows: (0..3000).map(row).collect(),
+    });
+    world.commit();
+    assert_eq!(
+        (world.source.ledger().noted, world.source.ledger().accepted()),
+        (1, 0)
+    );
+}
+
+#[test]
+fn a_copy_of_what_lies_behind_it_is_an_event_like_any() {
+    let mut world = World::new();
+    world.row(0, Kind::Event, Some(1_000_000));
+    world.row(1, Kind::Event, Some(1));
+    world.commit();
+    assert_eq!(world.source.in_flight(), 0, "its record is on the chain");
+    assert_eq!(world.source.ledger().counted, 2);
+}
+
+#[test]
+fn an_owner_with_something_due_that_sees_anothers_record_begins_again() {
+    let mut world = World::new();
+    world.take_over();
+    world.row(0, Kind::Held, None);
+    world.fact(What::Copy {
+        from: Offset(0),
+        to: Offset(1),
+    });
+    world.commit();
+    assert_eq!(world.due().len(), 1);
+    // The other has read the same chain, and concludes what comes next.
+    let mut other = World::new();
+    other.changelog = world.changelog.clone();
+    other.next = world.next;
+    other.take_over();
+    other.row(1, Kind::Event, None);
+    let (commit, _) = other.source.close(new_batch_id(), "other").unwrap();
+    let last = world.changelog.len() as u64;
+    let read = world.source.offer(Offset(last), &commit.parts[0]).unwrap();
+    assert_eq!(read, ReadBack::Lost);
 }
 
 #[test]

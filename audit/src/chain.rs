@@ -7,7 +7,7 @@ use crate::look::CouldNotLook;
 use crate::report::{Difference, Differences};
 use schemas::commit::{BatchId, CommitRecord, Part};
 use schemas::generation::FOLD_VERSION;
-use schemas::{Ledger, Offset, Partition};
+use schemas::{Ledger, Offset, Outcome, Partition};
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -173,7 +173,12 @@ impl Chain {
             format!("ends at {} before it begins at {}", head.to, head.from),
         );
         let mut ledger = self.ledger;
-        ledger.counted = ledger.counted.saturating_add(record.counted_count);
+        for counted in record.counted() {
+            ledger.add_outcome(match counted.fresh.reversed {
+                true => Outcome::Reversed,
+                false => Outcome::Counted,
+            });
+        }
         for exception in record.exceptions() {
             ledger.add_outcome(exception.fate.outcome());
         }

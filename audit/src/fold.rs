@@ -71,7 +71,7 @@ impl Fold {
                 upload = id_of(&event);
                 let origin = record.origin.filter(|origin| origin.held && upload.is_some());
                 copy_of = origin
-                    .filter(|origin| origin.partition == self.partition)
+                    .filter(|origin| origin.partition == self.partition && origin.offset < record.offset)
                     .map(|origin| origin.offset);
                 match copy_of {
                     Some(original) if !self.rows.uploads.copy(original) => Verdict::Repeated,

@@ -329,6 +329,33 @@ impl Audit {
                     });
                 }
             }
+            for offset in uploads.uncalled() {
+                differences.push(|| Difference::Uncalled { partition, offset });
+            }
+            for (id, offset) in uploads.words() {
+                if !self
+                    .sources
+                    .iter()
+                    .any(|source| source.fold.rows.uploads.has_released(id))
+                {
+                    differences.push(|| Difference::Uncalled { partition, offset });
+                }
+            }
+            for (at, id, _) in uploads.tellings(source.chain.rerouted_through) {
+                for target in &self.sources {
+                    let to = target.fold.partition;
+                    // What was held behind the release was not part of it.
+                    let mut untold = target.fold.rows.uploads.untold(id);
+                    let untold = untold.find(|offset| to != partition || *offset < at);
+                    if let Some(offset) = untold.filter(|_| target.fold.next >= target.end) {
+                        differences.push(|| Difference::Copy {
+                            partition: to,
+                            offset,
+                            to,
+                        });
+                    }
+                }
+            }
             for (offset, id, to) in uploads.tellings(source.chain.rerouted_through) {
                 let target = self.sources.get(to.0 as usize);
                 let told = target.is_none_or(|target| {

@@ -108,7 +108,12 @@ impl Reading<'_> {
         let Some(value) = record.value else {
             return Ok(Finding::Refused(Refused::unread(Reason::NullValue)));
         };
-        if value.len() > limits::EVENT_BYTES {
+        let most = if record.kind == Kind::Fact {
+            limits::FACT_BYTES
+        } else {
+            limits::EVENT_BYTES
+        };
+        if value.len() > most {
             return Ok(Finding::Refused(Refused::unread(Reason::Oversized)));
         }
         if record.kind == Kind::Fact {
@@ -118,6 +123,9 @@ impl Reading<'_> {
         if belongs != partition {
             return Ok(match record.kind {
                 Kind::Held => Finding::Refused(Refused::unread(Reason::Invalid)),
+                _ if record_key.len() > limits::KEY_BYTES => {
+                    Finding::Refused(Refused::unread(Reason::Invalid))
+                }
                 _ => Finding::Misplaced(belongs),
             });
         }
@@ -157,7 +165,10 @@ impl Reading<'_> {
             return Finding::Refused(Refused::unread(Reason::KeyMismatch));
         }
         let belongs = key::partition(id.as_bytes(), self.partitions);
-        match fact.what {
+        match &fact.what {
+            What::Held { places, .. } if places.iter().any(|place| place.0.0 >= self.partitions) => {
+                Finding::Refused(Refused::unread(Reason::Invalid))
+            }
             What::Copy { .. } => Finding::Fact(Box::new(fact)),
             _ if belongs == partition => Finding::Fact(Box::new(fact)),
             _ => Finding::Refused(Refused::unread(Reason::Invalid)),

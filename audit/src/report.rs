@@ -50,6 +50,13 @@ pub enum Difference {
         /// What is wrong with it.
         what: String,
     },
+    /// A copy, or a word that calls for copies, that no release called for.
+    Uncalled {
+        /// The partition.
+        partition: Partition,
+        /// The held record that was copied, or the word.
+        offset: Offset,
+    },
     /// The chain says that a record was copied, or its word passed on, and nothing is there.
     Copy {
         /// Partition of the record.
@@ -278,6 +285,12 @@ impl fmt::Display for Difference {
                 what,
             } => {
                 write!(f, "progress of {} for partition {partition}: {what}", view.name())
+            }
+            Self::Uncalled { partition, offset } => {
+                write!(
+                    f,
+                    "record {partition}/{offset}: was copied or tells of copies, and no release called for it"
+                )
             }
             Self::Copy {
                 partition,

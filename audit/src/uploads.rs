@@ -73,7 +73,7 @@ impl Uploads {
                 self.waiting.remove(&id);
             }
             What::Copy { from, to } => {
-                self.told.entry(id).or_insert((offset, *from, *to));
+                self.told.entry(id).or_insert((offset, *from, (*to).min(offset)));
             }
             What::Begun(_)
             | What::Going { .. }
@@ -91,6 +91,40 @@ impl Uploads {
             held.filter(move |offset| *from <= **offset && **offset < *to)
         });
         due.filter(|offset| !self.copied.contains(offset)).copied()
+    }
+
+    /// Copies of records that no word to this partition called for.
+    pub(crate) fn uncalled(&self) -> impl Iterator<Item = Offset> {
+        let called = self.told.iter().flat_map(|(id, (_, from, to))| {
+            let held = self.held.get(id).into_iter().flatten();
+            held.filter(move |offset| *from <= **offset && **offset < *to)
+        });
+        let called: FxHashSet<Offset> = called.copied().collect();
+        self.copied
+            .iter()
+            .filter(move |offset| !called.contains(offset))
+            .copied()
+    }
+
+    /// Held records of an upload that this partition was not told of.
+    pub(crate) fn untold(&self, id: &Id) -> impl Iterator<Item = Offset> {
+        let told = self
+            .told
+            .get(id)
+            .map_or((Offset(0), Offset(0)), |(_, from, to)| (*from, *to));
+        let held = self.held.get(id).into_iter().flatten();
+        held.filter(move |offset| **offset < told.0 || told.1 <= **offset)
+            .copied()
+    }
+
+    /// Uploads of which this partition was told, and where the word lies.
+    pub(crate) fn words(&self) -> impl Iterator<Item = (&Id, Offset)> {
+        self.told.iter().map(|(id, (at, ..))| (id, *at))
+    }
+
+    /// Whether an upload was released by a fact of this partition.
+    pub(crate) fn has_released(&self, id: &Id) -> bool {
+        self.released.iter().any(|(_, released, _)| released == id)
     }
 
     /// Releases that must be known in other partitions, since all before `through` is done: the fact's offset, the upload, the partition.

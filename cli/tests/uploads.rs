@@ -194,6 +194,60 @@ fn what_is_discarded_or_not_valid_as_a_whole_never_counts() {
 }
 
 #[test]
+fn all_or_none_and_held_waits_for_its_release_too() {
+    let mut rig = Rig::new();
+    let (status, held) = send(&rig, "?atomic=true&hold=true", csv(0..50, &[]));
+    assert_eq!((status, &held["status"]), (201, &"held".into()), "{held}");
+    shown(&rig, &id(&held), "held");
+    assert_eq!(rig.ledger("counted"), 0);
+    rig.post(&format!("/v1/uploads/{}/process", id(&held)), "text/plain", "");
+    assert_eq!(shown(&rig, &id(&held), "completed")["ledger"]["counted"], 50);
+    rig.audit();
+}
+
+#[test]
+fn ten_thousand_rows_that_are_not_valid_are_listed() {
+    let mut rig = Rig::new();
+    let bad: Vec<u32> = (0..10_050).collect();
+    let (status, answer) = send(&rig, "", csv(0..10_060, &bad));
+    assert_eq!((status, &answer["accepted"]), (201, &10.into()));
+    let upload = shown(&rig, &id(&answer), "completed");
+    assert_eq!(
+        (&upload["invalid"], &upload["unlisted"]),
+        (&10_050.into(), &50.into())
+    );
+    let errors = rig.get(&format!("/v1/uploads/{}/errors", id(&answer)));
+    assert_eq!(errors["errors"].as_array().unwrap().len(), 10_000);
+    assert_eq!(rig.ledger("dead_lettered"), 0);
+    rig.audit();
+}
+
+#[test]
+fn a_reversal_takes_back_what_was_counted_and_the_audit_agrees() {
+    let mut rig = Rig::new();
+    send(&rig, "", csv(0..10, &[]));
+    let reversed = csv(0..4, &[])
+        .replace(",amount", ",amount,reverse")
+        .replace(",2\n", ",2,true\n");
+    let (_, answer) = send(&rig, "", &reversed);
+    let upload = shown(&rig, &id(&answer), "completed");
+    assert_eq!(
+        (&upload["ledger"]["reversed"], &upload["ledger"]["counted"]),
+        (&4.into(), &0.into())
+    );
+    let (_, again) = send(&rig, "", &reversed);
+    assert_eq!(shown(&rig, &id(&again), "completed")["ledger"]["duplicate"], 4);
+    let user = rig.get("/v1/users/u1");
+    assert_eq!(
+        (&user["total"]["count"], &user["total"]["sum"]),
+        (&6.into(), &"12.00".into()),
+        "{user}"
+    );
+    assert_eq!((rig.ledger("reversed"), rig.ledger("counted")), (4, 10));
+    rig.audit();
+}
+
+#[test]
 fn an_upload_that_is_not_known_or_not_named_rightly_is_a_problem() {
     let rig = Rig::new();
     let unknown = "01920000-0000-7000-8000-000000000001";

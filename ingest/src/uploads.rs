@@ -87,8 +87,7 @@ async fn handle(
     };
     let begun = Begun {
         name: file.name.clone(),
-        // What is released only if all of it is valid is held until then.
-        hold: asked.hold || asked.atomic,
+        hold: asked.hold,
         atomic: asked.atomic,
         door: String::new(),
     };
@@ -134,7 +133,7 @@ pub(crate) async fn receive<'i>(
     if let Some(details) = details {
         work.intake.tally.list_results(details);
     }
-    if begun.hold {
+    if begun.waits() {
         work.intake.chunks.hold();
     }
     let mut diary = Diary::new(caller.tenant().as_ref(), upload, ingest.partitions);
@@ -158,6 +157,7 @@ pub(crate) async fn receive<'i>(
         diary,
         intake,
         appends,
+        unknown: 0,
     };
     Ok((end, ended))
 }
@@ -170,6 +170,8 @@ pub(crate) struct End<'i> {
     diary: Diary,
     intake: Intake,
     appends: Appends,
+    /// Rows that were released if a fact that nobody acknowledged is on the log.
+    unknown: u64,
 }
 
 impl End<'_> {
@@ -195,10 +197,16 @@ impl End<'_> {
             .and_then(|()| self.check_all_valid());
         let (what, status) = match &ended {
             Err(problem) => (self.failed(problem), "failed"),
-            Ok(()) if self.begun.hold => (self.held(), if self.begun.atomic { "processing" } else { "held" }),
+            Ok(()) if self.begun.waits() => {
+                (self.held(), if self.begun.hold { "held" } else { "processing" })
+            }
             Ok(()) => (What::Sent(self.totals()), "processing"),
         };
+        let releases = matches!(what, What::Held { release: true, .. });
         let written = self.diary.write(self.ingest, what).await;
+        if releases && written.is_err() {
+            self.unknown = self.totals().accepted;
+        }
         // Behind this the upload stands where the answer says.
         if let Ok(appended) = &written {
             self.appends.receipt.extend(self.diary.home, appended.next);
@@ -259,7 +267,7 @@ impl End<'_> {
         What::Held {
             totals: self.totals(),
             places,
-            release: self.begun.atomic,
+            release: !self.begun.hold,
         }
     }
 
@@ -274,12 +282,12 @@ impl End<'_> {
     /// A problem with how far it got. Of a held upload that failed nothing will count, whatever is durable.
     fn stopped(self, problem: Problem) -> Response {
         let rows = self.rows();
-        let (upload, hold) = (self.upload, self.begun.hold);
+        let (upload, hold, unknown) = (self.upload, self.begun.waits(), self.unknown);
         let mut problem = stopped(problem, self.intake, self.appends)
             .with("upload", upload.to_string())
             .with("rows", rows);
         if hold {
-            problem = problem.with("accepted", 0).with("unknown", 0);
+            problem = problem.with("accepted", 0).with("unknown", unknown);
         }
         let location = [(header::LOCATION, format!("/v1/uploads/{upload}"))];
         (location, problem).into_response()

@@ -194,7 +194,7 @@ fn in_flight(upload: &Upload, ledger: &Ledger) -> Option<u64> {
     let accepted = upload.totals?.accepted;
     let waits = match upload.stage {
         Stage::Held | Stage::Discarded => true,
-        Stage::Failed => upload.begun.hold,
+        Stage::Failed => upload.begun.waits(),
         Stage::Receiving | Stage::Counting => false,
     };
     let done = if waits { ledger.held } else { ledger.concluded() };

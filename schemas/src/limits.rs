@@ -15,6 +15,8 @@ pub const METADATA_ENTRIES: usize = 64;
 pub const METADATA_BYTES: usize = 16 * 1024;
 /// Largest encoded event, in bytes. The topic takes [`RECORD_BYTES`], so that what is too large can be dead-lettered.
 pub const EVENT_BYTES: usize = 64 * 1024;
+/// Largest fact of an upload, in bytes: room for the places of 10,000 partitions.
+pub const FACT_BYTES: usize = 512 * 1024;
 /// Largest record that the topic `events` takes, in bytes.
 pub const RECORD_BYTES: usize = 1024 * 1024;
 /// Largest record of the topic `dead-letters`: an event record and its context.

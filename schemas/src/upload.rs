@@ -117,6 +117,13 @@ pub struct Totals {
     pub unknown: u64,
 }
 
+impl Begun {
+    /// Whether its rows are held at first: until they are released, or until all are known to be valid.
+    pub fn waits(&self) -> bool {
+        self.hold || self.atomic
+    }
+}
+
 impl Fact {
     /// A fact of an upload.
     pub fn new(tenant: impl Into<String>, upload: Uuid, at_ms: i64, what: What) -> Self {

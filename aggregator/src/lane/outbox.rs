@@ -28,15 +28,9 @@ impl Lane {
     pub(super) fn send_due(&mut self) -> Result<(), Ended> {
         let partitions: Vec<Partition> = self.held.keys().copied().collect();
         for partition in partitions {
-            let unsent = match self.held.get_mut(&partition) {
-                Some(held) if held.may_write() => held.source.take_unsent(),
-                _ => continue,
-            };
-            if !unsent.is_empty() {
-                // Another owner concluded it and may not live to write it.
-                self.resend(partition, &unsent)?;
+            if self.held.get(&partition).is_some_and(Held::may_write) {
+                self.send_due_of(partition)?;
             }
-            self.send_due_of(partition)?;
         }
         Ok(())
     }
@@ -94,17 +88,20 @@ impl Lane {
 
     /// The copies of the next held records of a release, and the next offset behind them; none where the log is away.
     fn slice(&mut self, partition: Partition, release: &Release) -> Result<Option<(Chunk, Offset)>, Ended> {
-        let read = self
-            .parts
-            .reader
-            .read(partition, release.from, release.to, READ_BYTES);
+        let read = self.parts.reader.range(partition).and_then(|(first, _)| {
+            if first > release.from {
+                // Nothing can bring them back: the upload never completes, and says so; the others go on.
+                tracing::error!(%partition, upload = %release.upload, from = %release.from, %first,
+                    "held records are gone from `events` before they were released");
+            }
+            let from = release.from.max(first);
+            self.parts.reader.read(partition, from, release.to, READ_BYTES)
+        });
         let batch = match read {
             Ok(batch) => batch,
             Err(LogError::Away(reason)) => {
                 tracing::warn!(lane = self.settings.name, %partition, reason, "the event log is away");
-                if let Some(held) = self.held.get_mut(&partition) {
-                    held.outbox_after = Some(Instant::now() + RETRY_AFTER);
-                }
+                self.wait_with_outbox(partition);
                 return Ok(None);
             }
             Err(error) => return Err(error.into()),
@@ -116,9 +113,15 @@ impl Lane {
             if record.kind != Kind::Held {
                 continue;
             }
-            let Decision::Held(event) = decide(&record, partition, self.rules.partitions, &self.schemas)
-            else {
-                continue;
+            let event = match decide(&record, partition, self.rules.partitions, &self.schemas) {
+                Decision::Held(event) => event,
+                Decision::NeedsSchema(id) => {
+                    // A full queue means that questions are on their way already.
+                    let _ = self.parts.questions.try_send(id);
+                    self.wait_with_outbox(partition);
+                    return Ok(None);
+                }
+                _ => continue,
             };
             if event.tenant == release.tenant && event.upload_id == Some(release.upload) {
                 let origin = Origin {
@@ -135,6 +138,12 @@ impl Lane {
             }
         }
         Ok(Some((chunk, next)))
+    }
+
+    fn wait_with_outbox(&mut self, partition: Partition) {
+        if let Some(held) = self.held.get_mut(&partition) {
+            held.outbox_after = Some(Instant::now() + RETRY_AFTER);
+        }
     }
 
     /// Puts in the outbox what a former owner left undone: misplaced records are read again.

@@ -84,6 +84,12 @@ impl Ticket {
             ticket.failed.into_inner().unwrap_or_else(PoisonError::into_inner),
             ends,
         ) {
+            // Some of it is on the log: nobody may take it for refused as a whole.
+            (Some(failure), (Ok(_), _)) => Err(Failure {
+                code: Code::MessageTimedOut,
+                text: format!("acknowledged in part: {failure}"),
+                ..failure
+            }),
             (Some(failure), _) => Err(failure),
             (None, (Ok(first), Ok(last))) => Ok(Appended {
                 first: Offset(first),
