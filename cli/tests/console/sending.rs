@@ -132,7 +132,15 @@ fn a_held_upload_counts_when_it_is_released_and_never_when_it_is_discarded() {
     // The list is as of what is counted: the second one may show a moment later.
     until("both are listed", || {
         let listed = rig.get("/v1/uploads");
-        (listed["uploads"].as_array().unwrap().len() == 2).then_some(())
+        let held = |upload: &Value| upload["status"] == "held";
+        (listed["uploads"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|upload| held(upload))
+            .count()
+            == 2)
+            .then_some(())
     });
     // One is released: it counts, and its rows add up.
     window.eval("location.hash = '#/uploads'");
