@@ -85,7 +85,7 @@ impl Ticket {
             ends,
         ) {
             // Some of it is on the log: nobody may take it for refused as a whole.
-            (Some(failure), (Ok(_), _)) => Err(Failure {
+            (Some(failure), (_, Ok(_))) => Err(Failure {
                 code: Code::MessageTimedOut,
                 text: format!("acknowledged in part: {failure}"),
                 ..failure
