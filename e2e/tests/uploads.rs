@@ -61,13 +61,14 @@ fn process(server: SocketAddr, id: &str) -> bool {
     let Ok(answer) = client::post(server, &path, "text/plain", b"", SHORT) else {
         return false;
     };
+    // Right behind a start it may not be reflected yet, or the view not be ready.
     assert!(
-        matches!(answer.status, 200 | 202 | 503),
+        matches!(answer.status, 200 | 202 | 404 | 503),
         "{} {}",
         answer.status,
         answer.text()
     );
-    answer.status != 503
+    matches!(answer.status, 200 | 202)
 }
 
 /// What must be in the end: each row counted once, whatever was copied twice.
