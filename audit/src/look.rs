@@ -316,61 +316,51 @@ impl Audit {
                 });
             }
         }
+        self.check_uploads(differences);
+        Ok(())
+    }
+
+    /// Looks for the copies of released records, for words of releases, and for either without a release.
+    fn check_uploads(&self, differences: &mut Differences) {
+        let is_whole = |source: &Source| source.fold.next >= source.end;
         for source in &self.sources {
-            let partition = source.fold.partition;
-            let uploads = &source.fold.rows.uploads;
-            for offset in uploads.uncopied(source.chain.rerouted_through) {
-                if source.fold.next >= source.end {
-                    let to = partition;
-                    differences.push(|| Difference::Copy {
-                        partition,
-                        offset,
-                        to,
-                    });
-                }
+            let (partition, uploads) = (source.fold.partition, &source.fold.rows.uploads);
+            let through = source.chain.rerouted_through;
+            let mut missing = |offset, from, to| {
+                differences.push(|| Difference::Copy {
+                    partition: from,
+                    offset,
+                    to,
+                });
+            };
+            if is_whole(source) {
+                uploads
+                    .uncopied(through)
+                    .for_each(|offset| missing(offset, partition, partition));
             }
-            for offset in uploads.uncalled() {
-                differences.push(|| Difference::Uncalled { partition, offset });
-            }
-            for (id, offset) in uploads.words() {
-                if !self
-                    .sources
-                    .iter()
-                    .any(|source| source.fold.rows.uploads.has_released(id))
-                {
-                    differences.push(|| Difference::Uncalled { partition, offset });
-                }
-            }
-            for (at, id, _) in uploads.tellings(source.chain.rerouted_through) {
-                for target in &self.sources {
+            for (at, id, partitions) in uploads.releases(through) {
+                for target in self.sources.iter().filter(|target| is_whole(target)) {
                     let to = target.fold.partition;
+                    let theirs = &target.fold.rows.uploads;
+                    if partitions.contains(&to) && !theirs.was_told(id) {
+                        missing(*at, partition, to);
+                    }
                     // What was held behind the release was not part of it.
-                    let mut untold = target.fold.rows.uploads.untold(id);
-                    let untold = untold.find(|offset| to != partition || *offset < at);
-                    if let Some(offset) = untold.filter(|_| target.fold.next >= target.end) {
-                        differences.push(|| Difference::Copy {
-                            partition: to,
-                            offset,
-                            to,
-                        });
+                    let passed_over = |offset: &Offset| to != partition || offset < at;
+                    if let Some(offset) = theirs.untold(id).find(passed_over) {
+                        missing(offset, to, to);
                     }
                 }
             }
-            for (offset, id, to) in uploads.tellings(source.chain.rerouted_through) {
-                let target = self.sources.get(to.0 as usize);
-                let told = target.is_none_or(|target| {
-                    target.fold.next < target.end || target.fold.rows.uploads.was_told(id)
-                });
-                if !told {
-                    differences.push(|| Difference::Copy {
-                        partition,
-                        offset,
-                        to,
-                    });
-                }
+            let is_released = |id| {
+                let mut sources = self.sources.iter();
+                sources.any(|source| source.fold.rows.uploads.has_released(id))
+            };
+            let words = uploads.words().filter(|(id, _)| !is_released(*id));
+            for offset in uploads.uncalled().chain(words.map(|(_, offset)| offset)) {
+                differences.push(|| Difference::Uncalled { partition, offset });
             }
         }
-        Ok(())
     }
 
     fn report(

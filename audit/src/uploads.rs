@@ -83,27 +83,27 @@ impl Uploads {
         }
     }
 
-    /// Held records whose copies must be there, since all before `through` is done, and are not.
-    pub(crate) fn uncopied(&self, through: Offset) -> impl Iterator<Item = Offset> {
+    /// Held records that words before `through` call for.
+    fn called(&self, through: Offset) -> impl Iterator<Item = Offset> {
         let told = self.told.iter().filter(move |(_, (at, ..))| *at < through);
-        let due = told.flat_map(|(id, (_, from, to))| {
+        told.flat_map(|(id, (_, from, to))| {
             let held = self.held.get(id).into_iter().flatten();
             held.filter(move |offset| *from <= **offset && **offset < *to)
-        });
-        due.filter(|offset| !self.copied.contains(offset)).copied()
+                .copied()
+        })
+    }
+
+    /// Held records whose copies must be there, since all before `through` is done, and are not.
+    pub(crate) fn uncopied(&self, through: Offset) -> impl Iterator<Item = Offset> {
+        self.called(through)
+            .filter(|offset| !self.copied.contains(offset))
     }
 
     /// Copies of records that no word to this partition called for.
     pub(crate) fn uncalled(&self) -> impl Iterator<Item = Offset> {
-        let called = self.told.iter().flat_map(|(id, (_, from, to))| {
-            let held = self.held.get(id).into_iter().flatten();
-            held.filter(move |offset| *from <= **offset && **offset < *to)
-        });
-        let called: FxHashSet<Offset> = called.copied().collect();
-        self.copied
-            .iter()
-            .filter(move |offset| !called.contains(offset))
-            .copied()
+        let called: FxHashSet<Offset> = self.called(Offset(u64::MAX)).collect();
+        let copied = self.copied.iter().copied();
+        copied.filter(move |offset| !called.contains(offset))
     }
 
     /// Held records of an upload that this partition was not told of.
@@ -127,15 +127,81 @@ impl Uploads {
         self.released.iter().any(|(_, released, _)| released == id)
     }
 
-    /// Releases that must be known in other partitions, since all before `through` is done: the fact's offset, the upload, the partition.
-    pub(crate) fn tellings(&self, through: Offset) -> impl Iterator<Item = (Offset, &Id, Partition)> {
-        let released = self.released.iter().filter(move |(at, ..)| *at < through);
-        released
-            .flat_map(|(at, id, partitions)| partitions.iter().map(move |partition| (*at, id, *partition)))
+    /// Releases that must be known in other partitions, since all before `through` is done: the fact's offset, the upload, the partitions.
+    pub(crate) fn releases(&self, through: Offset) -> impl Iterator<Item = &(Offset, Id, Vec<Partition>)> {
+        self.released.iter().filter(move |(at, ..)| *at < through)
     }
 
     /// Whether this partition was told to copy held records of an upload.
     pub(crate) fn was_told(&self, id: &Id) -> bool {
         self.told.contains_key(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schemas::upload::Totals;
+
+    fn id() -> Id {
+        ("acme".to_owned(), Uuid::from_u128(7))
+    }
+
+    fn note(uploads: &mut Uploads, what: What, offset: u64) {
+        let fact = Fact::new("acme", id().1, 0, what);
+        uploads.note(&fact, b"", Offset(offset), Offset(offset + 1));
+    }
+
+    /// Three held records, of which the word, if there is one, calls for the first two.
+    fn held(word: bool) -> Uploads {
+        let mut uploads = Uploads::default();
+        (0..3).for_each(|offset| uploads.hold(id(), Offset(offset)));
+        if word {
+            let (from, to) = (Offset(0), Offset(2));
+            note(&mut uploads, What::Copy { from, to }, 3);
+        }
+        uploads
+    }
+
+    #[test]
+    fn a_copy_that_is_not_there_is_missed_once_the_chain_says_it_is_written() {
+        let mut uploads = held(true);
+        uploads.copy(Offset(0));
+        assert_eq!(uploads.uncopied(Offset(3)).count(), 0);
+        assert_eq!(uploads.uncopied(Offset(4)).collect::<Vec<_>>(), [Offset(1)]);
+    }
+
+    #[test]
+    fn a_copy_that_no_word_called_for_is_found() {
+        for (word, uncalled) in [(true, vec![Offset(2)]), (false, vec![Offset(1), Offset(2)])] {
+            let mut uploads = held(word);
+            uploads.copy(Offset(1));
+            uploads.copy(Offset(2));
+            let mut found: Vec<Offset> = uploads.uncalled().collect();
+            found.sort();
+            assert_eq!(found, uncalled);
+        }
+    }
+
+    #[test]
+    fn held_records_that_a_word_passes_over_and_words_without_a_release_are_known() {
+        let mut uploads = held(true);
+        assert_eq!(uploads.untold(&id()).collect::<Vec<_>>(), [Offset(2)]);
+        assert_eq!(held(false).untold(&id()).count(), 3);
+        assert!(!uploads.has_released(&id()));
+        let places = vec![(Partition(0), Offset(0), Offset(2))];
+        let totals = Totals::default();
+        note(
+            &mut uploads,
+            What::Held {
+                totals,
+                places,
+                release: false,
+            },
+            4,
+        );
+        note(&mut uploads, What::Discarded, 5);
+        note(&mut uploads, What::Released, 6);
+        assert!(!uploads.has_released(&id()), "it was discarded before");
     }
 }
