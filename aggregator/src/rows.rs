@@ -3,10 +3,13 @@
 //! Rows of users and ledgers of uploads are kept as bytes, since there are many; those that have not changed for a
 //! while move to the local folder. The value of (row, version) follows from the chain alone, so any process may write it, any number of times.
 
+mod distinct;
+
 use crate::spill::{Space, Spill, SpillError};
+use distinct::Sketches;
 use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
-use schemas::commit::{CommitRecord, Fate, Source};
+use schemas::commit::{CommitRecord, Fate, Link, Source};
 use schemas::partial::{DayPartial, UserPartial};
 use schemas::row::{DeadLetter, Row, RowKey, View, decode_upload_ledger, encode_upload_ledger};
 use schemas::wire::Malformed;
@@ -19,6 +22,8 @@ const ROW_BYTES: usize = 96;
 
 /// What part of users' memory the ledgers of uploads may take beside it.
 const UPLOADS_SHARE: usize = 16;
+/// The same of the sketches of distinct users.
+const SKETCHES_SHARE: usize = 4;
 
 /// Why rows could not be added up.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +43,7 @@ pub struct Rows {
     days: HashMap<(String, Day, String), DayRow, FxBuildHasher>,
     users: Spilling,
     uploads: Spilling,
+    sketches: Sketches,
     dirty_days: HashSet<(String, Day, String), FxBuildHasher>,
     dirty_users: HashSet<UserKey, FxBuildHasher>,
     dirty_letters: Vec<Row>,
@@ -66,7 +72,8 @@ impl Rows {
             partition,
             days: HashMap::default(),
             users: Spilling::new(memory_bytes, spill.clone()),
-            uploads: Spilling::new(memory_bytes / UPLOADS_SHARE, spill),
+            uploads: Spilling::new(memory_bytes / UPLOADS_SHARE, spill.clone()),
+            sketches: Sketches::new(memory_bytes / SKETCHES_SHARE, spill),
             dirty_days: HashSet::default(),
             dirty_users: HashSet::default(),
             dirty_letters: Vec::new(),
@@ -76,11 +83,12 @@ impl Rows {
         }
     }
 
-    /// Adds a commit record that is on the chain. Rows of a view become dirty only if the store does not reflect the
+    /// Adds a commit record that is on the chain, where `link` says. Rows of a view become dirty only if the store does not reflect the
     /// record yet: if it lies behind that view's next offset.
     pub fn apply(
         &mut self,
         record: &CommitRecord,
+        link: Link,
         projected: &BTreeMap<View, Offset>,
     ) -> Result<(), RowsError> {
         let to = record.head.to;
@@ -92,7 +100,8 @@ impl Rows {
             missing(View::Uploads),
         );
         self.add_days(record, days);
-        self.add_users(record, users)?;
+        self.add_users(record, link, users)?;
+        self.sketches.add(record, missing(View::Distinct))?;
         if letters {
             self.add_letters(record);
         }
@@ -143,7 +152,7 @@ impl Rows {
         }
     }
 
-    fn add_users(&mut self, record: &CommitRecord, dirty: bool) -> Result<(), RowsError> {
+    fn add_users(&mut self, record: &CommitRecord, link: Link, dirty: bool) -> Result<(), RowsError> {
         let mut key = Vec::with_capacity(64);
         for counted in record.counted() {
             let Some((tenant, event_type)) = record.types.get(counted.type_index as usize) else {
@@ -159,6 +168,7 @@ impl Rows {
                 true => partial.take_back(event_type, quarter.of_day(), counted.amount),
                 false => partial.add(event_type, quarter.of_day(), counted.amount),
             }
+            partial.remember(counted.offset, counted.fresh.reversed, link);
             self.users.put(&key, (record.head.to, partial.encode().into()));
             if dirty && !self.dirty_users.contains(key.as_slice()) {
                 self.dirty_users.insert(key.as_slice().into());
@@ -265,10 +275,11 @@ impl Rows {
         }
     }
 
-    /// Rows that the store does not have yet.
+    /// Rows that the store does not have yet; a sketch counts as several, by its bytes.
     pub fn dirty(&self) -> usize {
         let uploads = self.dirty_uploads.len() + self.dirty_facts.len();
-        self.dirty_days.len() + self.dirty_users.len() + self.dirty_letters.len() + uploads
+        let others = self.dirty_letters.len() + uploads + self.sketches.dirty();
+        self.dirty_days.len() + self.dirty_users.len() + others
     }
 
     /// Takes all dirty rows with their present values. The caller writes them, all, before it writes progress.
@@ -299,6 +310,7 @@ impl Rows {
             let row = self.uploads.get(&key)?.zip(read_upload_key(&key));
             rows.extend(row.map(|row| self.spilling_row(row)));
         }
+        self.sketches.take_dirty(self.partition, &mut rows)?;
         Ok(rows)
     }
 

@@ -3,12 +3,14 @@
 use crate::sim::PARTITION;
 use aggregator::chain::{Chain, Step};
 use schemas::commit::{CommitRecord, Fate, Source};
+use schemas::distinct::Distinct;
 use schemas::partial::{DayPartial, UserPartial};
 use schemas::row::{DeadLetter, RowKey, decode_upload_ledger};
 use schemas::{Day, Ledger, Offset, Reason, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// What a row says: (type, quarter-hour) -> count and sum. A row of days names no type; a dead letter has its reason for one.
+/// What a row says: (type, quarter-hour) -> count and sum. A row of days names no type; a dead letter has its reason for one, a
+/// sketch its bytes.
 pub type Cells = BTreeMap<(String, u32), (u64, i128)>;
 
 /// Every row as of every commit record that changed it.
@@ -21,6 +23,7 @@ pub struct Truth {
     pub end: u64,
     /// The next offset on the changelog behind each commit record on the chain.
     pub ends: Vec<usize>,
+    users: BTreeMap<RowKey, BTreeSet<String>>,
 }
 
 impl Truth {
@@ -54,6 +57,14 @@ impl Truth {
             };
             let change = (counted.fresh.reversed, amount);
             self.count(by_day, to, (String::new(), quarter.0), change);
+            if !counted.fresh.reversed {
+                let by_type = RowKey::Distinct {
+                    tenant: tenant.clone(),
+                    day,
+                    event_type: event_type.clone(),
+                };
+                self.meet(by_type, to, &user);
+            }
             let by_user = RowKey::User { tenant, user, day };
             self.count(by_user, to, (event_type, quarter.0), change);
             let word = if counted.fresh.reversed {
@@ -82,6 +93,17 @@ impl Truth {
                 offset: exception.offset,
             };
             self.count(key, to, (refusal.reason.word().to_owned(), 0), (false, 0));
+        }
+    }
+
+    /// Adds a user to a sketch. There are few, so each new one changes its bytes.
+    fn meet(&mut self, key: RowKey, to: u64, user: &str) {
+        let users = self.users.entry(key.clone()).or_default();
+        if users.insert(user.to_owned()) {
+            let mut sketch = Distinct::default();
+            users.iter().for_each(|user| sketch.add(user));
+            let cells = Cells::from([((format!("{:?}", sketch.encode()), 0), (1, 0))]);
+            self.rows.entry(key).or_default().insert(to, cells);
         }
     }
 
@@ -145,6 +167,7 @@ pub fn cells(key: &RowKey, value: &[u8]) -> Cells {
             let letter = DeadLetter::decode(value).unwrap();
             Cells::from([((letter.reason.word().to_owned(), 0), (1, 0))])
         }
+        RowKey::Distinct { .. } => Cells::from([((format!("{value:?}"), 0), (1, 0))]),
         RowKey::Upload { .. } => {
             let ledger = decode_upload_ledger(value).unwrap();
             assert!(ledger.balanced());

@@ -4,11 +4,14 @@
 use crate::fold::Shared;
 use crate::look::{CouldNotLook, Step};
 use crate::partition::Source;
+use crate::positions;
 use crate::report::{Difference, Differences, RowFault, events};
 use crate::rows::{Item, Tally};
+use crate::sketches::{self, Sketch, Sketches};
 use crate::uploads::Id;
 use futures::StreamExt;
 use rustc_hash::FxHashSet;
+use schemas::distinct::Distinct;
 use schemas::partial::{Cells, DayPartial, UserPartial};
 use schemas::row::{DeadLetter, Row, RowKey, View, decode_upload_ledger, encode_upload_ledger};
 use schemas::time::QUARTERS_A_DAY;
@@ -35,15 +38,20 @@ pub(crate) fn compare(
     let bits = |source: &Source| vec![0; source.fold.rows.len().div_ceil(64)];
     let mut check = Check {
         users: sources.iter().map(bits).collect(),
-        sources,
         shared,
         days: FxHashSet::default(),
         letters: FxHashSet::default(),
         uploads: FxHashSet::default(),
+        sketches: sources
+            .iter()
+            .map(|source| sketches::of(&source.fold.rows, &shared.users))
+            .collect(),
+        sketched: FxHashSet::default(),
         differences,
+        sources,
     };
     let mut counts = BTreeMap::new();
-    for view in [View::Days, View::Users, View::DeadLetters, View::Uploads] {
+    for view in View::ALL.into_iter().filter(|view| *view != View::Progress) {
         let rows = runtime.block_on(scan(views, view, &mut check, tell))?;
         counts.insert(view, rows);
     }
@@ -79,6 +87,9 @@ struct Check<'c, 'w> {
     letters: FxHashSet<(Partition, Offset)>,
     /// Ledgers, and facts by their offset.
     uploads: FxHashSet<(Partition, Id, Option<Offset>)>,
+    /// By partition.
+    sketches: Vec<Sketches>,
+    sketched: FxHashSet<(Partition, u32, Day)>,
     differences: &'c mut Differences,
 }
 
@@ -97,6 +108,11 @@ impl Check<'_, '_> {
                 day,
                 event_type,
             } => self.day(row, tenant, *day, event_type),
+            RowKey::Distinct {
+                tenant,
+                day,
+                event_type,
+            } => self.sketch(row, tenant, *day, event_type),
             RowKey::User { tenant, user, day } => self.user(row, tenant, user, *day),
             RowKey::DeadLetter {
                 tenant,
@@ -169,6 +185,26 @@ impl Check<'_, '_> {
             .then_some(Expected { version, value })
     }
 
+    fn sketch(&mut self, row: &Row, tenant: &str, day: Day, event_type: &str) -> Option<Expected> {
+        let number = self.shared.types.find(tenant, event_type)?;
+        let sketches = self.sketches.get(row.partition.0 as usize)?;
+        let Sketch { version, value } = sketches.get(&(number, day))?;
+        let fault = (*value != row.value).then(|| match Distinct::decode(&row.value) {
+            Ok(_) => RowFault::Value {
+                expected: sketches::text(value),
+                found: sketches::text(&row.value),
+            },
+            Err(_) => RowFault::Unreadable,
+        });
+        let version = *version;
+        self.sketched
+            .insert((row.partition, number, day))
+            .then_some(Expected {
+                version,
+                value: fault,
+            })
+    }
+
     fn user(&mut self, row: &Row, tenant: &str, user: &str, day: Day) -> Option<Expected> {
         let number = self.shared.users.find(tenant, user)?;
         let rows = &self.source(row.partition)?.fold.rows;
@@ -185,6 +221,7 @@ impl Check<'_, '_> {
                     .flat_map(|(kind, cells)| flat(kind, cells))
                     .collect();
                 value_of(self.cells(items), found)
+                    .or_else(|| positions::differ(rows, items, partial.positions()))
             }
             Err(_) => Some(RowFault::Unreadable),
         };
@@ -289,9 +326,11 @@ impl Check<'_, '_> {
             days,
             letters,
             uploads,
+            sketches,
+            sketched,
             differences,
         } = self;
-        for (source, bits) in sources.iter().zip(&users) {
+        for ((source, bits), sketches) in sources.iter().zip(&users).zip(&sketches) {
             let (partition, rows) = (source.fold.partition, &source.fold.rows);
             let mut miss = |key: RowKey| {
                 differences.push(|| Difference::Row {
@@ -307,6 +346,17 @@ impl Check<'_, '_> {
             {
                 let (tenant, event_type) = shared.types.get(*number);
                 miss(RowKey::Day {
+                    tenant: tenant.to_owned(),
+                    day: *day,
+                    event_type: event_type.to_owned(),
+                });
+            }
+            let unseen = sketches
+                .keys()
+                .filter(|(number, day)| !sketched.contains(&(partition, *number, *day)));
+            for (number, day) in unseen {
+                let (tenant, event_type) = shared.types.get(*number);
+                miss(RowKey::Distinct {
                     tenant: tenant.to_owned(),
                     day: *day,
                     event_type: event_type.to_owned(),

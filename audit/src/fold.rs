@@ -75,7 +75,7 @@ impl Fold {
                     .map(|origin| origin.offset);
                 match copy_of {
                     Some(original) if !self.rows.uploads.copy(original) => Verdict::Repeated,
-                    _ => self.remember(event, shared),
+                    _ => self.remember(event, record.offset, shared),
                 }
             }
             Finding::Held(event) => {
@@ -142,7 +142,7 @@ impl Fold {
         }
     }
 
-    fn remember<'a>(&mut self, event: Event<'a>, shared: &mut Shared<'_>) -> Verdict<'a> {
+    fn remember<'a>(&mut self, event: Event<'a>, offset: Offset, shared: &mut Shared<'_>) -> Verdict<'a> {
         let print = self.seen.print(&event);
         let known = self.seen.look(print);
         let event_type = shared.types.number(&event.tenant, &event.event_type);
@@ -153,7 +153,8 @@ impl Fold {
                     return Verdict::Duplicate;
                 };
                 let place = (quarter, true);
-                self.rows.count(&event, place, event_type, &mut shared.users);
+                self.rows
+                    .count((&event, offset), place, event_type, &mut shared.users);
                 return Verdict::Reversed(Box::new(event), quarter);
             }
             Known::Same => return Verdict::Duplicate,
@@ -167,7 +168,8 @@ impl Fold {
         }
         self.seen.remember(print, &event);
         let place = (event.occurred_at.quarter(), false);
-        self.rows.count(&event, place, event_type, &mut shared.users);
+        self.rows
+            .count((&event, offset), place, event_type, &mut shared.users);
         Verdict::Counted(Box::new(event))
     }
 

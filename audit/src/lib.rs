@@ -10,6 +10,8 @@ mod seen; // which keys were counted, with which content
 mod names; // users and types, each once in memory
 mod uploads; // uploads: ledgers, facts, copies that must be there
 mod rows; // the rows that must be
+mod sketches; // the sketches of distinct users that must be
+mod positions; // where a user's events must lie
 mod fold; // records in, outcomes and rows out
 mod chain; // the chain rule, and whether the chain keeps it
 mod outcomes; // outcomes as the chain says them

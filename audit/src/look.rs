@@ -136,7 +136,7 @@ pub enum CouldNotLook {
 }
 
 /// Audits a world. `tell` hears what it is doing. Reads only; may take a second for every few hundred thousand records, and
-/// about 70 bytes of memory for each counted event.
+/// about 80 bytes of memory for each counted event.
 ///
 /// Errors: whatever keeps it from saying anything. What it says is never a guess.
 pub fn audit(

@@ -8,7 +8,7 @@ use crate::outcomes::{Conclusions, differ};
 use crate::record::accepted_ms;
 use crate::report::{Difference, Differences};
 use log::{ChainEvent, ChainReader, LogReader, Place};
-use schemas::commit::CommitRecord;
+use schemas::commit::{CommitRecord, Link};
 use schemas::key::Hashing;
 use schemas::{Offset, Partition};
 use std::time::{Duration, Instant};
@@ -138,7 +138,8 @@ impl Source {
         }
         let end = to.min(self.end);
         let mut conclusions = Conclusions::of(record);
-        self.fold.rows.begin(to);
+        let id = self.chain.last;
+        self.fold.rows.begin(to, Link { changelog, id });
         (pass.tell)(partition, self.fold.next, self.end);
         while self.fold.next < end {
             let batch = pass.log.read(partition, self.fold.next, end, READ_BYTES)?;

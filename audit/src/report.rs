@@ -313,6 +313,11 @@ fn write_key(f: &mut fmt::Formatter<'_>, key: &RowKey) -> fmt::Result {
             day,
             event_type,
         } => write!(f, "row of days ({tenant:?}, {day}, {event_type:?})"),
+        RowKey::Distinct {
+            tenant,
+            day,
+            event_type,
+        } => write!(f, "row of distinct_users ({tenant:?}, {day}, {event_type:?})"),
         RowKey::User { tenant, user, day } => write!(f, "row of users ({tenant:?}, {user:?}, {day})"),
         RowKey::DeadLetter {
             tenant,

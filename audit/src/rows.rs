@@ -1,11 +1,12 @@
 //! The rows that one source partition must have in the views, with the version that each must have.
 //!
-//! Users' rows are not kept as rows, since there are as many as users and days: one entry of 24 bytes for each counted
+//! Users' rows are not kept as rows, since there are as many as users and days: one entry of 32 bytes for each counted
 //! event, put in order when they are compared.
 
 use crate::names::Names;
 use crate::uploads::Uploads;
 use rustc_hash::FxHashMap;
+use schemas::commit::Link;
 use schemas::time::QUARTERS_A_DAY;
 use schemas::{Day, Event, Offset, Quarter, Reason};
 use std::collections::BTreeMap;
@@ -14,8 +15,8 @@ use uuid::Uuid;
 /// The rows of one source partition.
 #[derive(Debug, Default)]
 pub(crate) struct Rows {
-    /// `to` of each commit record on the chain.
-    versions: Vec<Offset>,
+    /// `to` of each commit record on the chain, and where that one lies.
+    versions: Vec<(Offset, Link)>,
     items: Vec<Item>,
     sorted: bool,
     /// By number of the type and day.
@@ -38,7 +39,9 @@ pub(crate) struct Item {
     /// With [`REVERSED`].
     quarter: u32,
     /// Index into the versions.
-    record: u32,
+    pub(crate) record: u32,
+    /// Where it lies.
+    pub(crate) offset: Offset,
     /// Its amount in millionths, 0 without one.
     pub(crate) amount: i64,
 }
@@ -116,20 +119,20 @@ impl Item {
 }
 
 impl Rows {
-    /// What comes next was concluded by the commit record that ends at `to`.
-    pub(crate) fn begin(&mut self, to: Offset) {
-        self.versions.push(to);
+    /// What comes next was concluded by the commit record that ends at `to` and lies where `link` says.
+    pub(crate) fn begin(&mut self, to: Offset, link: Link) {
+        self.versions.push((to, link));
     }
 
     /// The version of what the record at hand changes.
     pub(crate) fn present(&self) -> Offset {
-        self.versions.last().copied().unwrap_or_default()
+        self.versions.last().copied().unwrap_or_default().0
     }
 
     /// Adds an event that was counted in a quarter-hour, or takes it back from there.
     pub(crate) fn count(
         &mut self,
-        event: &Event<'_>,
+        (event, offset): (&Event<'_>, Offset),
         (quarter, reversed): (Quarter, bool),
         event_type: u32,
         users: &mut Names,
@@ -157,6 +160,7 @@ impl Rows {
             quarter: quarter.0 | if reversed { REVERSED } else { 0 },
             // Each has a record of the changelog; four billion of them do not fit any disk.
             record: u32::try_from(self.versions.len().saturating_sub(1)).unwrap_or(u32::MAX),
+            offset,
             amount,
         });
     }
@@ -205,6 +209,22 @@ impl Rows {
 
     /// The version of a row of these items: `to` of the last commit record that changed it.
     pub(crate) fn version(&self, items: &[Item]) -> Offset {
+        self.last(items).0
+    }
+
+    /// Where the last commit record lies that changed a row of these items.
+    pub(crate) fn link(&self, items: &[Item]) -> Link {
+        self.last(items).1
+    }
+
+    /// `to` of a commit record, by its index.
+    pub(crate) fn ends_at(&self, record: u32) -> Offset {
+        self.versions
+            .get(record as usize)
+            .map_or(Offset(0), |version| version.0)
+    }
+
+    fn last(&self, items: &[Item]) -> (Offset, Link) {
         let last = items.iter().map(|item| item.record).max().unwrap_or(0);
         self.versions.get(last as usize).copied().unwrap_or_default()
     }

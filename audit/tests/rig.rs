@@ -3,7 +3,8 @@
 
 use crate::ports::{Changelog, Log, STRIDE, Stored};
 use audit::{CouldNotLook, Report, Settings, World, audit};
-use schemas::commit::{Counted, Entries, Exception, Fate, Fresh, Head, Refusal, cut_at};
+use schemas::commit::{Counted, Entries, Exception, Fate, Fresh, Head, Link, Refusal, cut_at};
+use schemas::distinct::Distinct;
 use schemas::generation::{FOLD_VERSION, Generation, PARTITIONER};
 use schemas::key::{Hashing, Secret};
 use schemas::partial::{DayPartial, UserPartial};
@@ -87,6 +88,13 @@ pub fn make(given: &Given, batches: &[Vec<(u64, u64)>]) -> Made {
                 value: partial.encode(),
             }));
         made.rows
+            .extend(product.sketches.into_iter().map(|(key, (version, sketch))| Row {
+                key,
+                partition,
+                version,
+                value: sketch.encode(),
+            }));
+        made.rows
             .extend(product.users.into_iter().map(|(key, (version, partial))| Row {
                 key,
                 partition,
@@ -108,6 +116,7 @@ struct Product {
     max_append_ms: i64,
     days: BTreeMap<RowKey, (Offset, DayPartial)>,
     users: BTreeMap<RowKey, (Offset, UserPartial)>,
+    sketches: BTreeMap<RowKey, (Offset, Distinct)>,
     letters: Vec<Row>,
 }
 
@@ -122,6 +131,7 @@ impl Product {
             max_append_ms: 0,
             days: BTreeMap::new(),
             users: BTreeMap::new(),
+            sketches: BTreeMap::new(),
             letters: Vec::new(),
         }
     }
@@ -150,7 +160,7 @@ impl Product {
             released_through: Offset(0),
             ledger: self.ledger,
         };
-        let id = Uuid::from_u128(u128::from(self.partition.0) << 64 | u128::from(to) << 8 | 1);
+        let id = self.id(to);
         let body = entries.encode(&head);
         // Another owner's record of the same place comes too late, and one of two parts is torn.
         let late = cut_at(Uuid::from_u128(99), self.last, &body, body.len());
@@ -238,10 +248,35 @@ impl Product {
         let row = row.or_default();
         row.0 = to;
         row.1.add(quarter.of_day(), event.amount);
-        let user = event.user_id.to_string();
+        let (user, link) = (event.user_id.to_string(), self.link(to));
         let row = self.users.entry(RowKey::User { tenant, user, day }).or_default();
         row.0 = to;
         row.1.add(&event_type, quarter.of_day(), event.amount);
+        row.1.remember(offset, false, link);
+        let (tenant, user) = (event.tenant.to_string(), &event.user_id);
+        let row = self.sketches.entry(RowKey::Distinct {
+            tenant,
+            day,
+            event_type,
+        });
+        let row = row.or_default();
+        let before = row.1.encode();
+        row.1.add(user);
+        if row.1.encode() != before {
+            row.0 = to;
+        }
+    }
+
+    /// The commit record in the making that will end at `to`: behind one that is torn it lies in two parts.
+    fn link(&self, to: Offset) -> Link {
+        Link {
+            changelog: Offset((self.chain.len() as u64 + 2) * STRIDE),
+            id: self.id(to.0),
+        }
+    }
+
+    fn id(&self, to: u64) -> Uuid {
+        Uuid::from_u128(u128::from(self.partition.0) << 64 | u128::from(to) << 8 | 1)
     }
 
     fn letter(&self, offset: Offset, to: Offset, refusal: &Refusal<'_>) -> Row {

@@ -2,6 +2,8 @@
 
 use crate::given::world;
 use crate::rig::Made;
+use schemas::commit::Link;
+use schemas::distinct::Distinct;
 use schemas::partial::{Cell, DayPartial, UserPartial};
 use schemas::row::{DeadLetter, RowKey, View};
 use schemas::{Day, Offset, Partition, Reason};
@@ -12,6 +14,10 @@ fn day(key: &RowKey) -> bool {
 
 fn user(key: &RowKey) -> bool {
     matches!(key, RowKey::User { .. })
+}
+
+fn sketch(key: &RowKey) -> bool {
+    matches!(key, RowKey::Distinct { .. })
 }
 
 fn letter(key: &RowKey) -> bool {
@@ -63,6 +69,46 @@ fn a_wrong_sum_of_a_user_is_found() {
 }
 
 #[test]
+fn a_user_too_many_in_a_sketch_is_found() {
+    let spoil = |made: &mut Made| {
+        let row = made.row(sketch);
+        let mut sketch = Distinct::decode(&row.value).unwrap();
+        sketch.add("somebody else");
+        row.value = sketch.encode();
+    };
+    found(
+        spoil,
+        &[
+            "row of distinct_users",
+            "must say about 1 users",
+            "says about 2 users",
+        ],
+    );
+}
+
+#[test]
+fn a_position_that_is_wrong_or_missing_is_found() {
+    for spoilt in [&[][..], &[(9, false)], &[(0, true)]] {
+        let spoil = |made: &mut Made| {
+            let row = made.row(user);
+            let mut partial = UserPartial::default();
+            partial.merge(&UserPartial::decode(&row.value).unwrap());
+            for (offset, reverse) in spoilt {
+                partial.remember(Offset(*offset), *reverse, Link::default());
+            }
+            row.value = partial.encode();
+        };
+        found(
+            spoil,
+            &[
+                "row of users",
+                "must say positions [0] and 0 older ones, says positions",
+            ],
+        );
+    }
+}
+
+#[test]
 fn an_event_in_the_wrong_quarter_hour_is_found() {
     let spoil = |made: &mut Made| {
         let row = made.row(day);
@@ -84,6 +130,7 @@ fn a_missing_row_is_found_in_each_view() {
     for (view, name) in [
         (day as fn(&RowKey) -> bool, "days"),
         (user, "users"),
+        (sketch, "distinct_users"),
         (letter, "dead_letters"),
     ] {
         let spoil = |made: &mut Made| {
@@ -96,11 +143,11 @@ fn a_missing_row_is_found_in_each_view() {
 
 #[test]
 fn a_surplus_row_is_found_in_each_view() {
-    for view in [day as fn(&RowKey) -> bool, user, letter] {
+    for view in [day as fn(&RowKey) -> bool, user, sketch, letter] {
         let spoil = |made: &mut Made| {
             let mut row = made.row(view).clone();
             match &mut row.key {
-                RowKey::Day { event_type, .. } => event_type.push('x'),
+                RowKey::Day { event_type, .. } | RowKey::Distinct { event_type, .. } => event_type.push('x'),
                 RowKey::User { day, .. } => *day = Day(7),
                 RowKey::DeadLetter { offset, .. } => *offset = Offset(14),
                 RowKey::Upload { .. } => unreachable!(),
@@ -121,7 +168,7 @@ fn a_surplus_row_is_found_in_each_view() {
 
 #[test]
 fn a_wrong_stamp_is_found_in_each_view() {
-    for view in [day as fn(&RowKey) -> bool, user, letter] {
+    for view in [day as fn(&RowKey) -> bool, user, sketch, letter] {
         found(
             |made| made.row(view).version.0 += 1,
             &["must have version", "has"],
@@ -141,7 +188,7 @@ fn a_wrong_reason_and_unreadable_bytes_are_found() {
         .encode();
     };
     found(reason, &["row of dead_letters", "must say", "oversized"]);
-    for view in [day as fn(&RowKey) -> bool, user, letter] {
+    for view in [day as fn(&RowKey) -> bool, user, sketch, letter] {
         found(|made| made.row(view).value.push(0), &["cannot be read"]);
     }
 }

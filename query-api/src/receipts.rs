@@ -67,7 +67,7 @@ pub(crate) async fn show(
 /// Of each partition the progress of the view that is least far. One that is missing in a view has none.
 async fn in_every_view(api: &QueryApi) -> Result<ByPartition, Problem> {
     let mut least = api.progress(View::Progress).await?;
-    for view in [View::Days, View::Users, View::DeadLetters, View::Uploads] {
+    for view in View::ALL.into_iter().filter(|view| *view != View::Progress) {
         let mut progress = api.progress(view).await?;
         least.retain(|partition, _| progress.contains_key(partition));
         for (partition, row) in &mut least {

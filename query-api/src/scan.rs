@@ -128,6 +128,6 @@ pub(crate) fn position(row: &Row) -> Option<Position> {
             partition: row.partition,
             offset,
         }),
-        RowKey::Day { .. } | RowKey::User { .. } | RowKey::Upload { .. } => None,
+        _ => None,
     }
 }

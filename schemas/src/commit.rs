@@ -34,6 +34,15 @@ pub use record::CommitRecord;
 /// The id of a batch: a random UUID. The nil id stands before the first record of a chain.
 pub type BatchId = Uuid;
 
+/// Where a commit record of the chain lies: enough to go on from it, forwards or backwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Link {
+    /// Offset of its last part on the changelog.
+    pub changelog: Offset,
+    /// Its id.
+    pub id: BatchId,
+}
+
 const TAG_DUPLICATE: u8 = 0;
 const TAG_REROUTED: u8 = 1;
 const TAG_REPEATED: u8 = 2;

@@ -112,7 +112,7 @@ const PROGRESS: &[Column] = &[
 /// The columns of a view's table, the primary key first and in its order.
 pub fn columns(view: View) -> &'static [Column] {
     match view {
-        View::Days => DAYS,
+        View::Days | View::Distinct => DAYS,
         View::Users => USERS,
         View::DeadLetters => DEAD_LETTERS,
         View::Uploads => UPLOADS,
@@ -189,6 +189,7 @@ mod tests {
         );
         for (view, key) in [
             (View::Days, "PRIMARY KEY ((tenant, day), event_type, p)"),
+            (View::Distinct, "PRIMARY KEY ((tenant, day), event_type, p)"),
             (
                 View::DeadLetters,
                 "PRIMARY KEY ((tenant, day), accepted_ms, p, log_offset)",

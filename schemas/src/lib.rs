@@ -17,6 +17,8 @@ pub mod outcome;
 pub mod wire;
 pub mod commit;
 pub mod partial;
+pub mod positions;
+pub mod distinct;
 pub mod row;
 pub mod cql;
 pub mod generation;

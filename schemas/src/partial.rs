@@ -1,14 +1,18 @@
 //! Partials: what one source partition contributes to a row; a row's value is the sum of its partials. They add up
 //! in any order.
 //!
-//! Layouts, version 1, varints as in [`crate::wire`]: cells are `count x (quarter of the day u8, count, sum)` with
-//! rising quarters; a day's partial is `1 | cells`, a user's `1 | count x (type text, cells)` with rising types.
+//! Layouts, varints as in [`crate::wire`]: cells are `count x (quarter of the day u8, count, sum)` with
+//! rising quarters; a day's partial is `1 | cells`, a user's `2 | count x (type text, cells) | positions` with rising types
+//! and positions as in [`crate::positions`].
 
-use crate::Amount;
 use crate::amount::Sum;
+use crate::commit::Link;
+use crate::positions::{Position, Positions};
 use crate::wire::{self, Malformed, Reader};
+use crate::{Amount, Offset};
 
 const VERSION: u8 = 1;
+const USER_VERSION: u8 = 2;
 
 /// Count and sum of one quarter-hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +32,12 @@ pub struct Cells(Vec<Cell>);
 /// A day row's partial: one tenant's events of one type on one UTC day.
 pub type DayPartial = Cells;
 
-/// A user row's partial: one user's events on one UTC day, by type.
+/// A user row's partial: one user's events on one UTC day, by type, and where the newest of them lie.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct UserPartial(Vec<(String, Cells)>);
+pub struct UserPartial {
+    types: Vec<(String, Cells)>,
+    positions: Positions,
+}
 
 impl Cells {
     /// Counts one event back that was counted here: what is then 0 in count and sum is not held.
@@ -142,37 +149,49 @@ impl UserPartial {
     /// Counts one event back that was counted here.
     pub fn take_back(&mut self, event_type: &str, of_day: u8, amount: Option<Amount>) {
         self.cells_mut(event_type).take_back(of_day, amount);
-        self.0.retain(|(_, cells)| !cells.0.is_empty());
+        self.types.retain(|(_, cells)| !cells.0.is_empty());
     }
 
-    /// Adds another partial.
+    /// Remembers where the event lies that was counted, or counted back: behind all that came before, in the commit
+    /// record `link`.
+    pub fn remember(&mut self, offset: Offset, reverse: bool, link: Link) {
+        self.positions.add(Position { offset, reverse }, link);
+    }
+
+    /// Where the newest events lie.
+    pub fn positions(&self) -> &Positions {
+        &self.positions
+    }
+
+    /// Adds what another partial counted; positions are of one source partition and stay as they are.
     pub fn merge(&mut self, other: &Self) {
-        for (event_type, cells) in &other.0 {
+        for (event_type, cells) in &other.types {
             self.cells_mut(event_type).merge(cells);
         }
     }
 
     /// The types with their cells, rising by type.
     pub fn types(&self) -> &[(String, Cells)] {
-        &self.0
+        &self.types
     }
 
     /// The bytes of a user row's partial.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(32);
-        out.push(VERSION);
-        wire::put_u64(&mut out, self.0.len() as u64);
-        for (event_type, cells) in &self.0 {
+        let mut out = Vec::with_capacity(48);
+        out.push(USER_VERSION);
+        wire::put_u64(&mut out, self.types.len() as u64);
+        for (event_type, cells) in &self.types {
             wire::put_bytes(&mut out, event_type.as_bytes());
             cells.put(&mut out);
         }
+        self.positions.put(&mut out);
         out
     }
 
     /// Reads a user row's partial.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes, "user partial");
-        if reader.byte()? != VERSION {
+        if reader.byte()? != USER_VERSION {
             return Err(reader.malformed());
         }
         let mut types: Vec<(String, Cells)> = Vec::with_capacity(reader.clone().count(2)?);
@@ -183,18 +202,20 @@ impl UserPartial {
             }
             types.push((event_type, Cells::read(&mut reader)?));
         }
+        let positions = Positions::read(&mut reader)?;
         reader.finish()?;
-        Ok(Self(types))
+        Ok(Self { types, positions })
     }
 
     fn cells_mut(&mut self, event_type: &str) -> &mut Cells {
         let index = match self
-            .0
+            .types
             .binary_search_by(|(known, _)| known.as_str().cmp(event_type))
         {
             Ok(index) => index,
             Err(index) => {
-                self.0.insert(index, (event_type.to_owned(), Cells::default()));
+                self.types
+                    .insert(index, (event_type.to_owned(), Cells::default()));
                 index
             }
         };
@@ -202,6 +223,6 @@ impl UserPartial {
             clippy::indexing_slicing,
             reason = "found or inserted at this index just above"
         )]
-        &mut self.0[index].1
+        &mut self.types[index].1
     }
 }

@@ -21,17 +21,20 @@ pub enum View {
     DeadLetters,
     /// Facts and ledgers of uploads.
     Uploads,
+    /// Distinct users per day and type.
+    Distinct,
     /// How far each source partition is, and its ledger.
     Progress,
 }
 
 impl View {
     /// All views, in the order in which their progress is written: `Progress` last, so that it never runs ahead.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Days,
         Self::Users,
         Self::DeadLetters,
         Self::Uploads,
+        Self::Distinct,
         Self::Progress,
     ];
 
@@ -42,6 +45,7 @@ impl View {
             Self::Users => "users",
             Self::DeadLetters => "dead_letters",
             Self::Uploads => "uploads",
+            Self::Distinct => "distinct_users",
             Self::Progress => "progress",
         }
     }
@@ -90,6 +94,15 @@ pub enum RowKey {
         /// Where a fact of it lies on `events`; none for its ledger.
         fact: Option<Offset>,
     },
+    /// A row of [`View::Distinct`].
+    Distinct {
+        /// Whose.
+        tenant: String,
+        /// UTC day.
+        day: Day,
+        /// Event type.
+        event_type: String,
+    },
 }
 
 impl RowKey {
@@ -100,6 +113,7 @@ impl RowKey {
             Self::User { .. } => View::Users,
             Self::DeadLetter { .. } => View::DeadLetters,
             Self::Upload { .. } => View::Uploads,
+            Self::Distinct { .. } => View::Distinct,
         }
     }
 }
@@ -113,7 +127,7 @@ pub struct Row {
     pub partition: Partition,
     /// `to` of the commit record that last changed it: the stamp under which a store keeps the newest.
     pub version: Offset,
-    /// The partial's bytes: [`crate::partial`], or a [`DeadLetter`].
+    /// The partial's bytes: [`crate::partial`], [`crate::distinct`], or a [`DeadLetter`].
     pub value: Vec<u8>,
 }
 

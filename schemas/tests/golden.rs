@@ -5,10 +5,12 @@
 
 use crate::commit::{head, small_body};
 use crate::given::full_event;
-use schemas::commit::{self, CommitRecord, Fate, Part};
+use schemas::commit::{self, CommitRecord, Fate, Link, Part};
+use schemas::distinct::{Distinct, Union};
 use schemas::generation::{FOLD_VERSION, Generation, PARTITIONER};
 use schemas::key::Secret;
 use schemas::partial::{DayPartial, UserPartial};
+use schemas::positions::REMEMBERED;
 use schemas::receipt::Receipt;
 use schemas::row::{DeadLetter, Progress};
 use schemas::{Amount, Day, Event, Ledger, Offset, Partition, Reason, Timestamp, avro, json, key};
@@ -147,10 +149,37 @@ fn a_user_partial() {
     let mut partial = UserPartial::default();
     partial.add("view", 0, None);
     partial.add("purchase", 40, Amount::from_millionths(12_500_000));
+    let link = |n: u64| Link {
+        changelog: Offset(n),
+        id: Uuid::from_u128(u128::from(n)),
+    };
+    partial.remember(Offset(7), false, link(1));
+    partial.remember(Offset(1_000), true, link(2));
     assert_eq!(
-        UserPartial::decode(&golden("partial-user-1", &partial.encode())),
-        Ok(partial)
+        UserPartial::decode(&golden("partial-user-2", &partial.encode())),
+        Ok(partial.clone())
     );
+    // With more events than are remembered.
+    (0..40).for_each(|n| partial.remember(Offset(2_000 + n * n), n % 2 == 1, link(n)));
+    let read = UserPartial::decode(&golden("partial-user-2-older", &partial.encode()));
+    assert_eq!(read, Ok(partial.clone()));
+    assert_eq!(partial.positions().older(), 10);
+    assert_eq!(partial.positions().last(), Some(link(39)));
+    assert_eq!(partial.positions().iter().count(), REMEMBERED);
+}
+
+#[test]
+fn a_sketch_of_users() {
+    for (name, users) in [("few", 5), ("some", 100), ("many", 1_000)] {
+        let mut sketch = Distinct::default();
+        (0..users).for_each(|user| sketch.add(&format!("müller {user}")));
+        let bytes = golden(&format!("distinct-1-{name}"), &sketch.encode());
+        assert_eq!(Distinct::decode(&bytes).unwrap().encode(), bytes);
+        let mut union = Union::default();
+        union.add(&Distinct::decode(&bytes).unwrap());
+        let found = union.estimate();
+        assert!(found.low <= users && users <= found.high, "{users}: {found:?}");
+    }
 }
 
 #[test]

@@ -2,9 +2,13 @@
 
 use crate::given::any_amount;
 use proptest::prelude::*;
-use schemas::Amount;
 use schemas::amount::Sum;
+use schemas::commit::Link;
+use schemas::distinct::{Distinct, Union};
 use schemas::partial::{Cell, DayPartial, UserPartial};
+use schemas::positions::{Position, REMEMBERED};
+use schemas::{Amount, Offset};
+use uuid::Uuid;
 
 type Counted = (u8, Option<Amount>, String);
 
@@ -65,13 +69,52 @@ proptest! {
 
     #[test]
     fn no_bytes_make_them_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-        let bytes = [vec![1], bytes].concat();
-        if let Ok(mut partial) = DayPartial::decode(&bytes) {
+        if let Ok(mut partial) = DayPartial::decode(&[vec![1], bytes.clone()].concat()) {
             partial.merge(&partial.clone());
         }
-        if let Ok(mut partial) = UserPartial::decode(&bytes) {
+        if let Ok(mut partial) = UserPartial::decode(&[vec![2], bytes.clone()].concat()) {
             partial.merge(&partial.clone());
+            partial.remember(Offset(u64::MAX >> 1), true, Link::default());
+            prop_assert!(partial.positions().iter().count() <= REMEMBERED);
         }
+        let sketches = [vec![1, 2, 1, 7, 12, 3, 8, 1, 4], vec![1, 3, 1, 7, 12, 5, 8, 0, 5], vec![1, 10, 1, 7, 12, 0, 16, 0, 6]];
+        for head in sketches {
+            if let Ok(mut sketch) = Distinct::decode(&[head, bytes.clone()].concat()) {
+                sketch.add("u");
+                let mut union = Union::default();
+                union.add(&sketch);
+                let _ = union.estimate();
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_newest_positions_are_remembered_and_the_others_are_counted(
+        steps in proptest::collection::vec((1_u64..1 << 30, any::<bool>()), 0..100),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let cut = cut.index(steps.len() + 1);
+        let (mut partial, mut all, mut at) = (UserPartial::default(), Vec::new(), 0);
+        for (n, (step, reverse)) in steps.iter().enumerate() {
+            at += step;
+            let link = Link { changelog: Offset(n as u64), id: Uuid::from_u128(n as u128) };
+            partial.remember(Offset(at), *reverse, link);
+            all.push((Position { offset: Offset(at), reverse: *reverse }, link));
+            if n == cut {
+                partial = UserPartial::decode(&partial.encode()).unwrap();
+            }
+        }
+        prop_assert_eq!(UserPartial::decode(&partial.encode()), Ok(partial.clone()));
+        let newest: Vec<Position> = all.iter().rev().map(|(position, _)| *position).take(REMEMBERED).collect();
+        let positions = partial.positions();
+        prop_assert_eq!(positions.iter().collect::<Vec<_>>(), newest);
+        prop_assert_eq!(positions.older(), all.len().saturating_sub(REMEMBERED) as u64);
+        let last = all.last().filter(|_| positions.older() > 0).map(|(_, link)| *link);
+        prop_assert_eq!(positions.last(), last);
     }
 }
 

@@ -193,6 +193,14 @@ impl Store {
         }
     }
 
+    /// The sketches of distinct users of one tenant and UTC day, over all types and source partitions, by type and partition.
+    pub async fn distinct_rows(&self, tenant: &str, day: Day) -> Result<Vec<Row>, Error> {
+        match self {
+            Self::Cassandra(store) => store.distinct_rows(tenant, day).await,
+            Self::Embedded(store) => store.distinct_rows(tenant, day).await,
+        }
+    }
+
     /// All rows of one user from `first` to `last` (both included), over all source partitions, by day and partition.
     pub async fn user_rows(
         &self,
@@ -296,6 +304,7 @@ mod tests {
         moves_between_threads(store.write_progress(View::Days, Partition(0), &Progress::default()));
         moves_between_threads(store.progress(View::Days));
         moves_between_threads(store.day_rows("t", Day(0)));
+        moves_between_threads(store.distinct_rows("t", Day(0)));
         moves_between_threads(store.user_rows("t", "u", Day(0), Day(1)));
         moves_between_threads(store.dead_letter_rows("t", Day(0), None, 1));
         moves_between_threads(store.upload_rows("t", Day(0), Uuid::nil(), Uuid::max()));

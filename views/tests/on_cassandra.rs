@@ -87,3 +87,10 @@ async fn all_users_of_some_days_are_found_in_their_parts() {
     scenarios::all_users_of_some_days_are_found_in_their_parts(&keyspace.store().await).await;
     keyspace.remove().await;
 }
+
+#[tokio::test]
+async fn sketches_of_a_day_lie_apart_from_its_counts() {
+    let keyspace = Keyspace::new().await;
+    scenarios::sketches_of_a_day_lie_apart_from_its_counts(&keyspace.store().await).await;
+    keyspace.remove().await;
+}

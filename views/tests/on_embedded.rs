@@ -85,3 +85,10 @@ async fn all_users_of_some_days_are_found_in_their_parts() {
     let store = views::Store::open(&folder.path().join("views"), 1).await.unwrap();
     scenarios::all_users_of_some_days_are_found_in_their_parts(&store).await;
 }
+
+#[tokio::test]
+async fn sketches_of_a_day_lie_apart_from_its_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = views::Store::open(&folder.path().join("views"), 1).await.unwrap();
+    scenarios::sketches_of_a_day_lie_apart_from_its_counts(&store).await;
+}

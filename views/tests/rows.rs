@@ -14,6 +14,15 @@ pub fn day(tenant: &str, day: u32, event_type: &str, partition: u32, version: u6
     row(key, partition, version)
 }
 
+pub fn distinct(tenant: &str, day: u32, event_type: &str, partition: u32, version: u64) -> Row {
+    let key = RowKey::Distinct {
+        tenant: tenant.into(),
+        day: Day(day),
+        event_type: event_type.into(),
+    };
+    row(key, partition, version)
+}
+
 pub fn user(tenant: &str, user: &str, day: u32, partition: u32, version: u64) -> Row {
     let key = RowKey::User {
         tenant: tenant.into(),

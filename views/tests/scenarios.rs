@@ -1,6 +1,6 @@
 //! What both stores must do. Each function is one scenario on an empty store.
 
-use crate::rows::{day, dead_letter, living, progress, scan, user};
+use crate::rows::{day, dead_letter, distinct, living, progress, scan, user};
 use futures::TryStreamExt;
 use schemas::row::{Progress, Row, RowKey, View};
 use schemas::{Day, Offset, Partition};
@@ -124,6 +124,32 @@ pub async fn a_day_is_read_whole_over_all_pages(store: &Store) {
     rows.sort_by(|a, b| (&a.key, a.partition).cmp(&(&b.key, b.partition)));
     assert_eq!(store.day_rows("t", Day(5)).await.unwrap(), rows);
     assert!(store.day_rows("t", Day(7)).await.unwrap().is_empty());
+}
+
+pub async fn sketches_of_a_day_lie_apart_from_its_counts(store: &Store) {
+    let sketches: Vec<Row> = (0..300)
+        .flat_map(|count| (0..3).map(move |p| distinct("t", 5, &format!("type {count:04}"), p, count + 2)))
+        .collect();
+    // The counts of the same day and types, in the same write.
+    let counts: Vec<Row> = (0..300)
+        .map(|count| day("t", 5, &format!("type {count:04}"), 0, count + 1))
+        .collect();
+    let others = [
+        distinct("t", 6, "x", 0, 1),
+        distinct("t2", 5, "x", 0, 1),
+        distinct("", 5, "x", 0, 1),
+    ];
+    let all = sketches.iter().rev().chain(&counts).chain(&others).cloned();
+    store.upsert(all.collect()).await.unwrap();
+    assert_eq!(store.distinct_rows("t", Day(5)).await.unwrap(), sketches);
+    assert_eq!(store.day_rows("t", Day(5)).await.unwrap(), counts);
+    assert!(store.distinct_rows("t", Day(7)).await.unwrap().is_empty());
+    let late = distinct("t", 6, "x", 0, 9);
+    store
+        .upsert(vec![late.clone(), distinct("t", 6, "x", 0, 8)])
+        .await
+        .unwrap();
+    assert_eq!(store.distinct_rows("t", Day(6)).await.unwrap(), [late]);
 }
 
 pub async fn a_user_is_read_over_years_whatever_its_name(store: &Store) {
@@ -294,6 +320,7 @@ pub async fn a_scan_yields_every_row_with_its_stamp_and_nothing_reserved(store: 
             [
                 day("t", count % 40, &format!("e{count:04}"), 1, version),
                 user("t", &format!("u{:04}", count / 2), 20_000 + count % 2, 2, version),
+                distinct("t", count % 40, &format!("e{count:04}"), 1, version),
                 dead_letter(
                     if count % 2 == 0 { "" } else { "t" },
                     count % 9,
@@ -313,7 +340,7 @@ pub async fn a_scan_yields_every_row_with_its_stamp_and_nothing_reserved(store: 
     }
     store.probe().await.unwrap();
     store.probe().await.unwrap();
-    for view in [View::Days, View::Users, View::DeadLetters] {
+    for view in [View::Days, View::Users, View::DeadLetters, View::Distinct] {
         let mut expected: Vec<Row> = rows
             .iter()
             .filter(|row| row.key.view() == view)

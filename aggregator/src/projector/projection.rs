@@ -6,6 +6,7 @@ use super::standing::{Standing, Standings};
 use crate::chain::{Chain, Step};
 use crate::rows::Rows;
 use crate::spill::Spill;
+use schemas::commit::Link;
 use schemas::row::{Progress, View};
 use schemas::{Offset, Partition};
 use std::collections::BTreeMap;
@@ -51,8 +52,12 @@ impl Projection {
 
     /// Takes in the next committed record of the changelog.
     pub(super) fn offer(&mut self, offset: Offset, bytes: &[u8]) -> Result<(), Ended> {
-        if let Step::Applied(_, record) = self.chain.offer(offset, bytes)? {
-            self.rows.apply(&record, &self.reflected)?;
+        if let Step::Applied(id, record) = self.chain.offer(offset, bytes)? {
+            let link = Link {
+                changelog: offset,
+                id,
+            };
+            self.rows.apply(&record, link, &self.reflected)?;
         }
         Ok(())
     }

@@ -23,6 +23,17 @@ type DayColumns = (String, i32, String, i32, Option<Vec<u8>>, Option<i64>);
 type UserColumns = (i32, i32, String, String, i32, i32, Option<Vec<u8>>, Option<i64>);
 type DeadLetterColumns = (String, i32, i64, i32, i64, Option<Vec<u8>>, Option<i64>);
 type UploadColumns = (String, i32, Vec<u8>, i32, i64, Option<Vec<u8>>, Option<i64>);
+/// The columns of the view of distinct users, which are those of the view of days.
+#[derive(scylla::DeserializeRow)]
+#[scylla(flavor = "enforce_order", skip_name_checks)]
+struct DistinctColumns {
+    tenant: String,
+    day: i32,
+    event_type: String,
+    p: i32,
+    value: Option<Vec<u8>>,
+    stamp: Option<i64>,
+}
 pub(super) type ProgressColumns = (i32, Option<Vec<u8>>, Option<i64>);
 
 /// A row of a table in Rust's types.
@@ -41,6 +52,12 @@ impl Cassandra {
     pub(crate) async fn day_rows(&self, tenant: &str, day: Day) -> Result<Vec<Row>, Error> {
         let statement = &self.statements.table(View::Days).select;
         let rows: Vec<DayColumns> = self.all(statement, &(tenant, number(day.0, "day")?)).await?;
+        rows_of(rows)
+    }
+
+    pub(crate) async fn distinct_rows(&self, tenant: &str, day: Day) -> Result<Vec<Row>, Error> {
+        let statement = &self.statements.table(View::Distinct).select;
+        let rows: Vec<DistinctColumns> = self.all(statement, &(tenant, number(day.0, "day")?)).await?;
         rows_of(rows)
     }
 
@@ -150,6 +167,7 @@ impl Cassandra {
             View::Users => self.scan_as::<UserColumns>(view),
             View::DeadLetters => self.scan_as::<DeadLetterColumns>(view),
             View::Uploads => self.scan_as::<UploadColumns>(view),
+            View::Distinct => self.scan_as::<DistinctColumns>(view),
             View::Progress => stream::empty().boxed(),
         }
     }
@@ -296,6 +314,20 @@ impl Columns for DayColumns {
             value,
             stamp,
         )
+    }
+}
+
+impl Columns for DistinctColumns {
+    fn stamped(self) -> Result<Option<Stamped>, Error> {
+        if self.day < 0 {
+            return Ok(None);
+        }
+        let key = RowKey::Distinct {
+            tenant: self.tenant,
+            day: Day(unsigned(self.day)?),
+            event_type: self.event_type,
+        };
+        stamped_row(key, self.p, self.value, self.stamp)
     }
 }
 

@@ -22,6 +22,7 @@ pub(super) struct Statements {
     users: Table,
     dead_letters: Table,
     uploads: Table,
+    distinct: Table,
     progress: Table,
 }
 
@@ -43,10 +44,10 @@ pub(super) struct Table {
 
 impl Statements {
     pub(super) async fn prepare(session: &Session, config: &Config) -> Result<Self, Error> {
-        let [days, users, dead_letters, uploads, progress] =
+        let [days, users, dead_letters, uploads, distinct, progress] =
             View::ALL.map(|view| Table::prepare(session, config, view));
-        let (days, users, dead_letters, uploads, progress) =
-            futures::try_join!(days, users, dead_letters, uploads, progress)?;
+        let (days, users, dead_letters, uploads, distinct, progress) =
+            futures::try_join!(days, users, dead_letters, uploads, distinct, progress)?;
         let read = read(&table_name(config, View::Users), cql::columns(View::Users));
         let users_of_tenant = format!("{read} WHERE bucket = ? AND year = ? AND tenant = ?");
         let users_of_tenant = prepare(session, users_of_tenant).await?;
@@ -56,6 +57,7 @@ impl Statements {
             users,
             dead_letters,
             uploads,
+            distinct,
             progress,
         })
     }
@@ -66,6 +68,7 @@ impl Statements {
             View::Users => &self.users,
             View::DeadLetters => &self.dead_letters,
             View::Uploads => &self.uploads,
+            View::Distinct => &self.distinct,
             View::Progress => &self.progress,
         }
     }
@@ -123,7 +126,7 @@ fn table_name(config: &Config, view: View) -> String {
 /// How a query asks for rows of a view.
 fn question(view: View) -> &'static str {
     match view {
-        View::Days => "WHERE tenant = ? AND day = ?",
+        View::Days | View::Distinct => "WHERE tenant = ? AND day = ?",
         View::Users => {
             "WHERE bucket = ? AND year = ? AND tenant = ? AND user_id = ? AND day >= ? AND day <= ?"
         }

@@ -37,6 +37,7 @@ enum StorePartition<'a> {
     User { bucket: i32, year: i32 },
     DeadLetter(&'a str, i32),
     Upload(&'a str, i32),
+    Distinct(&'a str, i32),
 }
 
 impl Cassandra {
@@ -132,6 +133,7 @@ impl<'a> Bound<'a> {
                 StorePartition::DeadLetter(tenant, number(day.0, "day")?)
             }
             RowKey::Upload { tenant, day, .. } => StorePartition::Upload(tenant, number(day.0, "day")?),
+            RowKey::Distinct { tenant, day, .. } => StorePartition::Distinct(tenant, number(day.0, "day")?),
         };
         Ok(Self {
             partition,
@@ -160,7 +162,8 @@ impl SerializeRow for Bound<'_> {
     ) -> Result<(), SerializationError> {
         let (p, value, stamp) = (self.p, self.value, self.stamp);
         match (self.partition, self.key) {
-            (StorePartition::Day(tenant, day), RowKey::Day { event_type, .. }) => {
+            (StorePartition::Day(tenant, day), RowKey::Day { event_type, .. })
+            | (StorePartition::Distinct(tenant, day), RowKey::Distinct { event_type, .. }) => {
                 (tenant, day, event_type.as_str(), p, value, stamp).serialize(context, writer)
             }
             (StorePartition::User { bucket, year }, RowKey::User { tenant, user, day }) => {

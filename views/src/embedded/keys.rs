@@ -27,6 +27,7 @@ fn tag(view: View) -> u8 {
         View::Users => 2,
         View::DeadLetters => 3,
         View::Uploads => 5,
+        View::Distinct => 6,
         View::Progress => PROGRESS,
     }
 }
@@ -62,6 +63,15 @@ pub(super) fn put_row(out: &mut Vec<u8>, row: &Row) {
             put_text(out, event_type);
             out.extend_from_slice(&row.partition.0.to_be_bytes());
         }
+        RowKey::Distinct {
+            tenant,
+            day,
+            event_type,
+        } => {
+            put_distinct(out, tenant, *day);
+            put_text(out, event_type);
+            out.extend_from_slice(&row.partition.0.to_be_bytes());
+        }
         RowKey::User { tenant, user, day } => {
             put_user(out, tenant, user, *day);
             out.extend_from_slice(&row.partition.0.to_be_bytes());
@@ -92,6 +102,13 @@ pub(super) fn put_row(out: &mut Vec<u8>, row: &Row) {
 /// Appends the prefix of a tenant's day.
 pub(super) fn put_day(out: &mut Vec<u8>, tenant: &str, day: Day) {
     out.push(tag(View::Days));
+    put_text(out, tenant);
+    out.extend_from_slice(&day.0.to_be_bytes());
+}
+
+/// Appends the prefix of a tenant's distinct users of a day.
+pub(super) fn put_distinct(out: &mut Vec<u8>, tenant: &str, day: Day) {
+    out.push(tag(View::Distinct));
     put_text(out, tenant);
     out.extend_from_slice(&day.0.to_be_bytes());
 }
@@ -239,6 +256,16 @@ pub(super) fn read_row(key: &[u8], value: &[u8]) -> Result<Row, Error> {
             };
             (key, partition)
         }
+        6 => {
+            let (tenant, day) = (take_text(&mut rest)?, take_day(&mut rest)?);
+            let event_type = take_text(&mut rest)?;
+            let key = RowKey::Distinct {
+                tenant,
+                day,
+                event_type,
+            };
+            (key, take_partition(&mut rest)?)
+        }
         _ => return Err(malformed()),
     };
     done(rest)?;
@@ -301,6 +328,11 @@ mod tests {
                 day: Day(day),
                 event_type
             }),
+            (text(), any::<u32>(), text()).prop_map(|(tenant, day, event_type)| RowKey::Distinct {
+                tenant,
+                day: Day(day),
+                event_type
+            }),
             (text(), text(), any::<u32>()).prop_map(|(tenant, user, day)| RowKey::User {
                 tenant,
                 user,
@@ -334,6 +366,11 @@ mod tests {
         let p = row.partition.0;
         match row.key.clone() {
             RowKey::Day {
+                tenant,
+                day,
+                event_type,
+            }
+            | RowKey::Distinct {
                 tenant,
                 day,
                 event_type,

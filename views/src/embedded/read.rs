@@ -46,6 +46,13 @@ impl Embedded {
         blocking(move || store.prefix(prefix)).await
     }
 
+    pub(crate) async fn distinct_rows(self: &Arc<Self>, tenant: &str, day: Day) -> Result<Vec<Row>, Error> {
+        let mut prefix = Vec::new();
+        keys::put_distinct(&mut prefix, tenant, day);
+        let store = Arc::clone(self);
+        blocking(move || store.prefix(prefix)).await
+    }
+
     pub(crate) async fn user_rows(
         self: &Arc<Self>,
         tenant: &str,
@@ -165,7 +172,7 @@ impl Embedded {
     pub(crate) fn scan(self: &Arc<Self>, view: View) -> BoxStream<'_, Result<Stamped, Error>> {
         let from = match view {
             View::Progress => None,
-            View::Days | View::Users | View::DeadLetters | View::Uploads => {
+            View::Days | View::Users | View::DeadLetters | View::Uploads | View::Distinct => {
                 Some(Bound::Included(keys::rows(view)))
             }
         };
