@@ -63,6 +63,7 @@ pub(crate) fn run(
         )?;
         let page = console::router(console::Parts { takes_events: true });
         let router = ingest_router(&world, target)?.merge(queries).merge(page);
+        let router = router.merge(world.keys_router());
         let address = listener.local_addr()?.to_string();
         let serving = world.serve(listener, router.clone());
         let loading = async {
@@ -151,6 +152,7 @@ pub(crate) fn query(runtime: &Runtime, config: &Config, shutdown: &Shutdown) -> 
         let queries = query_router(&world, store, &generation, &source, appender)?;
         let page = console::router(console::Parts { takes_events: false });
         let router = queries.merge(query_api::health_router()).merge(page);
+        let router = router.merge(world.keys_router());
         world.serve(listener, router).await?;
         finish(&world, None, admin).await
     })

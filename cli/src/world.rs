@@ -60,6 +60,11 @@ impl<'a> World<'a> {
         )))
     }
 
+    /// `/v1/keys`.
+    pub(crate) fn keys_router(&self) -> Router {
+        service::access::keys_router(self.access.clone())
+    }
+
     /// Opens the public port.
     pub(crate) async fn listen(&self) -> anyhow::Result<TcpListener> {
         let address = self.config.http.listen;

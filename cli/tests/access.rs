@@ -10,7 +10,7 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 /// Every endpoint, with the method.
-const ENDPOINTS: [&str; 20] = [
+const ENDPOINTS: [&str; 23] = [
     "POST /v1/events",
     "POST /v1/uploads",
     "GET /v1/uploads",
@@ -30,6 +30,9 @@ const ENDPOINTS: [&str; 20] = [
     "GET /v1/ledger",
     "GET /v1/dead-letters",
     "GET /v1/dead-letters/0-0",
+    "GET /v1/keys",
+    "POST /v1/keys",
+    "DELETE /v1/keys/0123456789abcdef",
     "GET /no/such/path",
 ];
 const RANGE: &str = "from=2025-11-01&to=2025-11-30";
@@ -245,8 +248,10 @@ fn nothing_but_health_is_answered_without_a_key_that_fits() {
         }
         let said = ask(&rig, endpoint, &nothing, "");
         let expected = match endpoint {
-            "GET /v1/ledger" => 200,
-            "GET /no/such/path" => 404,
+            "GET /v1/ledger" | "GET /v1/keys" => 200,
+            // Of no key, and with no JSON to make one of.
+            "DELETE /v1/keys/0123456789abcdef" | "GET /no/such/path" => 404,
+            "POST /v1/keys" => 415,
             _ => 403,
         };
         assert_eq!(said.status, expected, "{endpoint}");

@@ -15,6 +15,8 @@ mod manual;
 mod console;
 // Keys: tenants that are apart, and everything that is refused.
 mod access;
+// Keys over HTTP, beside those on the command line.
+mod keys;
 // A client of the older service that counts events per day.
 mod older_counts;
 

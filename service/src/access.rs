@@ -7,7 +7,8 @@
 //! none were read before, no key holds.
 //!
 //! Read it in this order: `scope` and `key` are what a key is, `file` where keys lie, `usage` what a key has used, `caller` what a handler
-//! learns, `guard` what stands before every handler, `watch` what happens each second.
+//! learns, `guard` what stands before every handler, `watch` what happens each second, `manage` and `api` how keys are made and revoked over
+//! HTTP.
 
 /// What a key may be used for.
 mod scope;
@@ -23,6 +24,10 @@ mod caller;
 mod guard;
 /// Following the file.
 mod watch;
+/// Who may make and revoke which keys.
+mod manage;
+/// `/v1/keys`.
+mod api;
 /// What is counted of it.
 mod metrics;
 
@@ -33,6 +38,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
+pub use self::api::router as keys_router;
 pub use self::caller::Caller;
 pub use self::guard::{API_KEY, needs};
 pub use self::key::{Key, TENANT_BYTES, Text, Wanted, id_of};

@@ -78,6 +78,12 @@ impl Caller {
         self.entry.is_some()
     }
 
+    /// The id of its key.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&str> {
+        self.entry.as_ref().map(|entry| entry.key.id.as_str())
+    }
+
     /// Whether it may do what needs `scope`.
     #[must_use]
     pub fn has(&self, scope: Scope) -> bool {

@@ -5,7 +5,7 @@
 //! Beside it lie `<file>.lock`, held by whoever changes it, and `<file>.used`, which the server writes: when each key was used last.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -107,27 +107,79 @@ fn bounded(path: &Path) -> io::Result<String> {
     }
 }
 
-/// Changes the keys of a file, alone among all who do so by this function; a file that is not there holds none.
+/// The right to change a file of keys, which one process, and one task of it, has at a time. It ends when it is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    path: PathBuf,
+    _held: File,
+}
+
+impl Lock {
+    /// Waits for it as long as it takes; makes the folder of the file where there is none.
+    ///
+    /// # Errors
+    /// If the file beside, which is locked, cannot be made.
+    pub fn wait(path: &Path) -> Result<Self, Error> {
+        let held = Self::file(path)?;
+        held.lock().map_err(|cause| Error::io(path, cause))?;
+        Ok(Self::of(path, held))
+    }
+
+    /// None where somebody else has it.
+    ///
+    /// # Errors
+    /// Those of [`Lock::wait`].
+    pub fn try_take(path: &Path) -> Result<Option<Self>, Error> {
+        let held = Self::file(path)?;
+        match held.try_lock() {
+            Ok(()) => Ok(Some(Self::of(path, held))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(cause)) => Err(Error::io(path, cause)),
+        }
+    }
+
+    fn file(path: &Path) -> Result<File, Error> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|cause| Error::io(path, cause))?;
+        }
+        private(&beside(path, "lock")).map_err(|cause| Error::io(path, cause))
+    }
+
+    fn of(path: &Path, held: File) -> Self {
+        Self {
+            path: path.to_owned(),
+            _held: held,
+        }
+    }
+
+    /// Changes the keys of the file; one that is not there holds none.
+    ///
+    /// # Errors
+    /// Those of [`read`], and of writing. What `change` refuses leaves the file as it is.
+    pub fn change<T, E: From<Error>>(
+        self,
+        change: impl FnOnce(&mut Vec<Key>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut keys = match read(&self.path) {
+            Ok(keys) => keys,
+            Err(Error::Missing(_)) => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        let changed = change(&mut keys)?;
+        write(&self.path, &keys)?;
+        Ok(changed)
+    }
+}
+
+/// Changes the keys of a file, alone among all who do so with a [`Lock`].
 ///
 /// # Errors
-/// Those of [`read`], and of writing. What `change` refuses leaves the file as it is.
+/// Those of [`Lock::wait`] and [`Lock::change`].
 pub fn change<T, E: From<Error>>(
     path: &Path,
     change: impl FnOnce(&mut Vec<Key>) -> Result<T, E>,
 ) -> Result<T, E> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|cause| Error::io(path, cause))?;
-    }
-    let lock = private(&beside(path, "lock")).map_err(|cause| Error::io(path, cause))?;
-    lock.lock().map_err(|cause| Error::io(path, cause))?;
-    let mut keys = match read(path) {
-        Ok(keys) => keys,
-        Err(Error::Missing(_)) => Vec::new(),
-        Err(error) => return Err(error.into()),
-    };
-    let changed = change(&mut keys)?;
-    write(path, &keys)?;
-    Ok(changed)
+    Lock::wait(path)?.change(change)
 }
 
 fn write(path: &Path, keys: &[Key]) -> Result<(), Error> {
@@ -136,6 +188,11 @@ fn write(path: &Path, keys: &[Key]) -> Result<(), Error> {
         let line = serde_json::to_string(key).map_err(|error| Error::io(path, error.into()))?;
         text.push_str(&line);
         text.push('\n');
+    }
+    if text.len() as u64 > FILE_BYTES {
+        // It could not be read again, and then nobody could be let in or kept out.
+        let cause = io::Error::other(format!("it would be larger than {FILE_BYTES} bytes"));
+        return Err(Error::io(path, cause));
     }
     replace(path, text.as_bytes()).map_err(|cause| Error::io(path, cause))
 }

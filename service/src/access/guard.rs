@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::Router;
 use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request, State as Shared};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
@@ -42,10 +42,10 @@ pub(super) enum Refusal {
     TooMany(u32),
 }
 
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
+impl Refusal {
+    pub(super) fn problem(self) -> Problem {
         let unauthorized = |code, title| Problem::new(StatusCode::UNAUTHORIZED, code, title);
-        let problem = match self {
+        match self {
             Self::Missing => unauthorized("key_missing", "A key is needed")
                 .detail("send it as Authorization: Bearer tmk_..., or as X-API-Key"),
             Self::Unknown => unauthorized("key_unknown", "The key is not known")
@@ -55,14 +55,13 @@ impl IntoResponse for Refusal {
                 Problem::too_many("rate_exceeded", "Too many requests with this key", after_s)
                     .detail("nothing of this request was recorded; send it again later")
             }
-        };
-        let mut response = problem.into_response();
-        if response.status() == StatusCode::UNAUTHORIZED {
-            // RFC 9110, 15.5.2: a 401 says how to do better.
-            let how = HeaderValue::from_static("Bearer");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, how);
         }
-        response
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        self.problem().into_response()
     }
 }
 

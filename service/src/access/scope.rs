@@ -14,9 +14,9 @@ pub enum Scope {
     Ingest,
     /// Asking for what was counted.
     Query,
-    /// Looking at what was refused, and mending it.
+    /// Looking at what was refused, and mending it; keys of its own tenant.
     Admin,
-    /// What spans tenants, or belongs to none.
+    /// What spans tenants, or belongs to none; keys of every tenant.
     Operator,
 }
 

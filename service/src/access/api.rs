@@ -1,0 +1,346 @@
+//! `GET /v1/keys`, `POST /v1/keys` and `DELETE /v1/keys/{id}`: what `tidemark keys` does, over HTTP, by the same file.
+//!
+//! Whoever changes the file holds its lock, here and on the command line, so nothing is lost where two do it at once. This process
+//! goes by the new file before it answers; others follow within two seconds. The text of a key is in the one answer that made
+//! it, and never again: not in a list, not in the log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Path, Query, State as Shared};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get};
+use axum::{Json, Router};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
+
+use super::caller::Caller;
+use super::file::{self, Error, Lock};
+use super::guard::needs;
+use super::key::{Key, Wanted};
+use super::manage;
+use super::scope::Scope;
+use super::usage::rfc3339;
+use super::{Access, State};
+use crate::http::Problem;
+
+/// Largest body: every field at its limit, escaped.
+const BODY_BYTES: usize = 16 * 1024;
+/// How long to wait for whoever changes the file at the moment.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+const LOCK_LOOK: Duration = Duration::from_millis(10);
+
+/// A key's text, and who has which key, are nobody's to keep.
+const NO_STORE: [(HeaderName, HeaderValue); 1] =
+    [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+
+/// The routes, for [`crate::http::serve`] with the same `access`.
+pub fn router(access: Access) -> Router {
+    let routes = Router::new()
+        .route("/v1/keys", get(list).post(make))
+        .route("/v1/keys/{id}", delete(revoke));
+    needs(routes, &[Scope::Operator, Scope::Admin])
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .with_state(access)
+}
+
+/// A key as it is shown.
+#[derive(Debug, Serialize)]
+struct Line {
+    id: String,
+    name: String,
+    tenant: String,
+    scopes: Vec<&'static str>,
+    rate: Option<u32>,
+    quota: Option<u64>,
+    created_at: String,
+    last_used_at: Option<String>,
+    revoked_at: Option<String>,
+}
+
+impl Line {
+    fn new(key: &Key, used_s: Option<u64>) -> Self {
+        Self {
+            id: key.id.clone(),
+            name: key.name.clone(),
+            tenant: key.tenant.as_ref().to_owned(),
+            scopes: words(&key.scopes),
+            rate: key.rate,
+            quota: key.quota,
+            created_at: rfc3339(key.created_s),
+            last_used_at: used_s.map(rfc3339),
+            revoked_at: key.revoked_s.map(rfc3339),
+        }
+    }
+}
+
+fn words<'a>(scopes: impl IntoIterator<Item = &'a Scope>) -> Vec<&'static str> {
+    scopes.into_iter().map(|scope| scope.word()).collect()
+}
+
+/// `GET /v1/keys`: those of the caller's tenant, or of all tenants for the operator, in the order in which they were made. The limit of the file
+/// is that of the answer.
+async fn list(Shared(access): Shared<Access>, caller: Caller, query: Pairs) -> Result<Response, Problem> {
+    parameters(query, &[])?;
+    let path = access.0.path.clone();
+    let read = spawn_blocking(move || (file::read(&path), file::last_used(&path))).await;
+    let (keys, mut used) = read.map_err(|_| Problem::internal())?;
+    let keys = match keys {
+        // Nobody needs one yet.
+        Err(Error::Missing(_)) if access.is_open() => Vec::new(),
+        keys => keys.map_err(|error| unavailable(&error))?,
+    };
+    access.note_recent(&mut used);
+    let shown = keys.iter().filter(|key| manage::is_of(&caller, &key.tenant));
+    let lines: Vec<Line> = shown
+        .map(|key| Line::new(key, used.get(&key.id).copied()))
+        .collect();
+    let scopes: Vec<Scope> = Scope::ALL
+        .into_iter()
+        .filter(|scope| caller.has(*scope))
+        .collect();
+    let asker = json!({"tenant": caller.tenant().as_ref(), "scopes": words(&scopes), "id": caller.key_id()});
+    Ok((NO_STORE, Json(json!({"keys": lines, "caller": asker}))).into_response())
+}
+
+/// `POST /v1/keys`.
+async fn make(
+    Shared(access): Shared<Access>,
+    caller: Caller,
+    query: Pairs,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    parameters(query, &[])?;
+    let wanted = wanted(&headers, &body?, &caller)?;
+    let who = caller.clone();
+    let (key, text) = access
+        .change(move |keys, now_s| manage::make(&who, keys, wanted, now_s))
+        .await?;
+    tracing::info!(key = key.id, by = caller.key_id(), "a key was made over HTTP");
+    let mut shown = json!(Line::new(&key, None));
+    shown["key"] = text.reveal().into();
+    Ok((StatusCode::CREATED, NO_STORE, Json(shown)).into_response())
+}
+
+/// `DELETE /v1/keys/{id}?force`; may be repeated.
+async fn revoke(
+    Shared(access): Shared<Access>,
+    caller: Caller,
+    path: Result<Path<String>, PathRejection>,
+    query: Pairs,
+) -> Result<Response, Problem> {
+    let Path(id) = path?;
+    let force = match parameters(query, &["force"])?.as_deref() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(invalid("force", "must be true or false")),
+    };
+    let who = caller.clone();
+    let of = id.clone();
+    let is_new = access
+        .change(move |keys, now_s| manage::revoke(&who, keys, &of, force, now_s))
+        .await?;
+    if is_new {
+        tracing::info!(
+            key = id,
+            by = caller.key_id(),
+            force,
+            "a key was revoked over HTTP"
+        );
+    }
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+impl Access {
+    /// Changes the file, alone, and goes by what it holds then.
+    async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Vec<Key>, u64) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let lock = self.lock().await?;
+        let access = self.clone();
+        let changing = spawn_blocking(move || {
+            let now_s = SystemTime::now().duration_since(UNIX_EPOCH);
+            let now_s = now_s.unwrap_or_default().as_secs();
+            let done = lock.change(|keys| change(keys, now_s).map_err(Failed::Refused));
+            // Also where it was refused: then somebody else may have changed it. Whoever watches it says what is wrong with it.
+            let _ = access.look();
+            done
+        });
+        match changing.await.map_err(|_| Problem::internal())? {
+            Ok(changed) => Ok(changed),
+            Err(Failed::Refused(problem)) => Err(problem),
+            Err(Failed::File(error)) => Err(unavailable(&error)),
+        }
+    }
+
+    /// The lock of the file, within a bounded time and without a thread that waits for it.
+    async fn lock(&self) -> Result<Lock, Problem> {
+        let deadline = Instant::now() + LOCK_WAIT;
+        loop {
+            let path = self.0.path.clone();
+            let taken = spawn_blocking(move || Lock::try_take(&path)).await;
+            match taken.map_err(|_| Problem::internal())? {
+                Ok(Some(lock)) => return Ok(lock),
+                Ok(None) if Instant::now() < deadline => sleep(LOCK_LOOK).await,
+                Ok(None) => {
+                    let title = "The keys cannot be read or changed now";
+                    return Err(Problem::unavailable("keys_unavailable", title, 1)
+                        .detail("somebody else has been changing the file of keys for too long"));
+                }
+                Err(error) => return Err(unavailable(&error)),
+            }
+        }
+    }
+
+    /// Adds uses of this process that were not written yet.
+    fn note_recent(&self, used: &mut BTreeMap<String, u64>) {
+        let State::Keyed(table) = self.state() else {
+            return;
+        };
+        for (id, entry) in table.iter() {
+            let recent = entry.usage.last_used_s();
+            if recent > 0 {
+                let known = used.entry(id.clone()).or_default();
+                *known = (*known).max(recent);
+            }
+        }
+    }
+}
+
+/// Why the file was not changed.
+enum Failed {
+    File(Error),
+    Refused(Problem),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::File(error)
+    }
+}
+
+/// 409 where this server may never write the file, 503 where it may work later. The cause is the operator's, not the client's.
+fn unavailable(error: &Error) -> Problem {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    tracing::error!(%error, "the file of keys cannot be read or changed over HTTP");
+    match error {
+        Error::Io { cause, .. } if matches!(cause.kind(), PermissionDenied | ReadOnlyFilesystem) => {
+            let title = "The keys cannot be changed by this server";
+            Problem::new(StatusCode::CONFLICT, "keys_read_only", title)
+                .detail("it may not write the file of keys: make and revoke keys with tidemark keys where the file is written")
+        }
+        _ => Problem::unavailable("keys_unavailable", "The keys cannot be read or changed now", 5)
+            .detail("the file of keys is damaged, gone or cannot be written; the log says why"),
+    }
+}
+
+/// What is asked for, as it comes: each field is looked at by itself, so that what is wrong names it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    tenant: Option<Value>,
+    scopes: Option<Value>,
+    name: Option<Value>,
+    rate: Option<Value>,
+    quota: Option<Value>,
+}
+
+/// The key that a body asks for; without a tenant that of the caller.
+fn wanted(headers: &HeaderMap, body: &[u8], caller: &Caller) -> Result<Wanted, Problem> {
+    let media = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let media = media.unwrap_or_default().split(';').next().unwrap_or_default();
+    if !media.trim().eq_ignore_ascii_case("application/json") {
+        let title = "The media type is not supported";
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return Err(Problem::new(status, "media_type_not_supported", title)
+            .detail("a key is asked for with Content-Type: application/json"));
+    }
+    let asked: Asked = serde_json::from_slice(body).map_err(|error| {
+        Problem::bad_request("json_invalid", "The body is not the JSON expected").detail(format!(
+            "it must be an object with tenant, scopes, name, rate and quota, each once: {error}"
+        ))
+    })?;
+    let text = |name, value: Option<Value>, absent: &str| match value {
+        None | Some(Value::Null) => Ok(absent.to_owned()),
+        Some(Value::String(text)) => Ok(text),
+        Some(_) => Err(invalid(name, "must be a text of at most 128 bytes")),
+    };
+    Ok(Wanted {
+        tenant: text("tenant", asked.tenant, caller.tenant())?,
+        scopes: scopes(asked.scopes)?,
+        name: text("name", asked.name, "")?,
+        rate: number(asked.rate)
+            .and_then(|rate| rate.map(u32::try_from).transpose().map_err(|_| ()))
+            .map_err(|()| invalid("rate", "must be 1 to 1000000 requests a second"))?,
+        quota: number(asked.quota).map_err(|()| invalid("quota", "must be 1 event a day or more"))?,
+    })
+}
+
+fn scopes(value: Option<Value>) -> Result<BTreeSet<Scope>, Problem> {
+    let wrong = || {
+        invalid(
+            "scopes",
+            "must be a list of ingest, query, admin and operator, at least one of them",
+        )
+    };
+    let Some(Value::Array(list)) = value else {
+        return Err(wrong());
+    };
+    let read = list
+        .iter()
+        .map(|word| word.as_str().and_then(|word| word.parse().ok()));
+    let scopes: BTreeSet<Scope> = read.collect::<Option<_>>().ok_or_else(wrong)?;
+    match scopes.is_empty() {
+        true => Err(wrong()),
+        false => Ok(scopes),
+    }
+}
+
+fn number(value: Option<Value>) -> Result<Option<u64>, ()> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => value.as_u64().map(Some).ok_or(()),
+    }
+}
+
+fn invalid(name: &'static str, words: &str) -> Problem {
+    Problem::bad_request("parameter_invalid", "A parameter is not valid")
+        .detail(format!("{name} {words}"))
+        .with("parameter", name)
+}
+
+type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
+
+/// The one parameter of a query string, where there may be one; any other is an error.
+fn parameters(query: Pairs, known: &[&'static str]) -> Result<Option<String>, Problem> {
+    let Query(pairs) = query?;
+    let unknown: BTreeSet<&str> = pairs
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .filter(|name| !known.contains(name))
+        .collect();
+    if !unknown.is_empty() {
+        let unknown: Vec<&str> = unknown.into_iter().collect();
+        return Err(
+            Problem::bad_request("unknown_parameter", "A parameter is unknown")
+                .detail(format!("unknown: {}", unknown.join(", ")))
+                .with("parameters", unknown),
+        );
+    }
+    match (known, pairs.len()) {
+        ([name, ..], 2..) => Err(invalid(name, "may stand once")),
+        _ => Ok(pairs.into_iter().next().map(|(_, value)| value)),
+    }
+}
+
+#[cfg(test)]
+mod tests;
