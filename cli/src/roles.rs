@@ -61,7 +61,7 @@ pub(crate) fn run(
             &Source::Embedded(log.clone()),
             log.appender(),
         )?;
-        let page = console::router(console::Parts { takes_events: true });
+        let page = console::router(page(true));
         let router = ingest_router(&world, target)?.merge(queries).merge(page);
         let router = router.merge(world.keys_router());
         let address = listener.local_addr()?.to_string();
@@ -150,12 +150,21 @@ pub(crate) fn query(runtime: &Runtime, config: &Config, shutdown: &Shutdown) -> 
         let appender = Arc::new(KafkaAppender::open(&settings)?);
         let source = Source::Kafka(Box::new(settings));
         let queries = query_router(&world, store, &generation, &source, appender)?;
-        let page = console::router(console::Parts { takes_events: false });
+        let page = console::router(page(false));
         let router = queries.merge(query_api::health_router()).merge(page);
         let router = router.merge(world.keys_router());
         world.serve(listener, router).await?;
         finish(&world, None, admin).await
     })
+}
+
+/// What the console's page offers.
+fn page(takes_events: bool) -> console::Parts {
+    console::Parts {
+        takes_events,
+        drills: false,
+        redrives: false,
+    }
 }
 
 /// Where queries look at the log.

@@ -80,6 +80,11 @@ fn ask(rig: &Rig, what: &str, key: &str, body: &str) -> Said {
     }
 }
 
+/// The status of a request with a key.
+pub(crate) fn status(rig: &Rig, what: &str, key: &str) -> u16 {
+    ask(rig, what, key, "").status
+}
+
 fn get(rig: &Rig, path: &str, key: &str) -> Value {
     let said = ask(rig, &format!("GET {path}"), key, "");
     assert_eq!(said.status, 200, "{path}: {}", said.text);

@@ -13,7 +13,17 @@ mod looking;
 mod sending;
 // What changes while one looks: live totals, and a server that goes away.
 mod changing;
-// Keys, the keyboard, and texts that want to be more than text.
+// An API that answers what a test says.
+mod stub;
+// Keys that are made and revoked.
+mod keys;
+// Dead letters that are put back.
+mod redriving;
+// From a day to its users and their events.
+mod drilling;
+// A file of one's own, its chart, and a refused row that is mended.
+mod mending;
+// A server that asks for a key, the keyboard, and texts that want to be more than text.
 mod careful;
 // Every page in both widths and both themes.
 mod shots;

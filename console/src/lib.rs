@@ -23,6 +23,10 @@ use files::File;
 pub struct Parts {
     /// Whether events can be sent to it.
     pub takes_events: bool,
+    /// Whether it shows the events behind a user's number, and distinct users.
+    pub drills: bool,
+    /// Whether it redrives dead letters.
+    pub redrives: bool,
 }
 
 /// The page itself.
@@ -36,7 +40,12 @@ pub const ROUTES: [&str; 3] = [PAGE, ABOUT, FILES];
 
 /// The page's routes, for `service::http::serve`.
 pub fn router(parts: Parts) -> Router {
-    let about = serde_json::json!({"takes_events": parts.takes_events, "version": env!("CARGO_PKG_VERSION")});
+    let about = serde_json::json!({
+        "takes_events": parts.takes_events,
+        "drills": parts.drills,
+        "redrives": parts.redrives,
+        "version": env!("CARGO_PKG_VERSION"),
+    });
     let about = about.to_string();
     Router::new()
         .route(PAGE, get(async |headers: HeaderMap| file("index.html", &headers)))

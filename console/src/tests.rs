@@ -8,16 +8,21 @@ use std::collections::BTreeSet;
 use std::path::Path as FilePath;
 use tower::ServiceExt;
 
+fn parts(takes_events: bool) -> Parts {
+    Parts {
+        takes_events,
+        drills: false,
+        redrives: true,
+    }
+}
+
 async fn get(path: &str, tag: Option<&str>) -> Response {
     let mut request = axum::http::Request::get(path);
     if let Some(tag) = tag {
         request = request.header("if-none-match", tag);
     }
     let request = request.body(Body::empty()).unwrap();
-    router(Parts { takes_events: true })
-        .oneshot(request)
-        .await
-        .unwrap()
+    router(parts(true)).oneshot(request).await.unwrap()
 }
 
 fn header(response: &Response, name: &str) -> String {
@@ -73,12 +78,16 @@ async fn a_file_has_its_type_and_is_not_sent_twice() {
 async fn the_page_is_told_what_there_is_at_its_address() {
     for takes_events in [true, false] {
         let request = axum::http::Request::get("/console/about.json");
-        let answer = router(Parts { takes_events }).oneshot(request.body(Body::empty()).unwrap());
+        let answer = router(parts(takes_events)).oneshot(request.body(Body::empty()).unwrap());
         let answer = answer.await.unwrap();
         assert_eq!(header(&answer, "cache-control"), "no-store");
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         let about: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(about["takes_events"], takes_events);
+        assert_eq!(
+            (&about["drills"], &about["redrives"]),
+            (&false.into(), &true.into())
+        );
     }
 }
 

@@ -5,7 +5,9 @@
 import { ask } from './api.js';
 import { el, fill } from './dom.js';
 import { keep, key } from './key.js';
+import * as day from './pages/day.js';
 import * as days from './pages/days.js';
+import * as keys from './pages/keys.js';
 import * as letter from './pages/letter.js';
 import * as letters from './pages/letters.js';
 import * as live from './pages/live.js';
@@ -17,17 +19,18 @@ import * as user from './pages/user.js';
 
 /** The pages, in the order of the navigation. Those without a label are reached from others. */
 const PAGES = [
-  { name: 'days', label: 'Days', page: days },
+  { name: 'days', label: 'Days', page: days, part: day },
   { name: 'live', label: 'Live', page: live },
   { name: 'users', label: 'Users', page: user },
   { name: 'send', label: 'Send', page: send, needs: 'takes_events' },
   { name: 'uploads', label: 'Uploads', page: uploads, part: upload },
   { name: 'dead-letters', label: 'Dead letters', page: letters, part: letter },
+  { name: 'keys', label: 'Keys', page: keys },
   { name: 'system', label: 'System', page: system },
 ];
 
 const main = document.getElementById('main');
-let about = { takes_events: true, version: '' };
+let about = { takes_events: true, drills: false, redrives: false, version: '' };
 let current = null;
 
 /** What an address says. */

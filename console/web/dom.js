@@ -64,3 +64,26 @@ export function download(name, type, text) {
   el('a', { href: address, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
+
+/** A button that copies a text, and says so. Where the browser has no clipboard (a page without TLS) the old way does. */
+export function copied(text, label) {
+  const button = el('button', { type: 'button' }, label);
+  button.addEventListener('click', async () => {
+    let isDone = false;
+    try {
+      await navigator.clipboard.writeText(text());
+      isDone = true;
+    } catch {
+      const area = el('textarea', { class: 'hidden', readonly: true });
+      area.value = text();
+      button.after(area);
+      area.select();
+      isDone = document.execCommand('copy');
+      area.remove();
+      button.focus();
+    }
+    button.textContent = isDone ? 'Copied' : 'Copy it by hand';
+    setTimeout(() => { button.textContent = label; }, 2_000);
+  });
+  return button;
+}

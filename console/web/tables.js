@@ -8,18 +8,19 @@ const ROWS_AT_ONCE = 200;
 
 /**
  * A table. `columns` are `{name, of(row), number, head, long}`: `number` aligns to the right, `head` makes it the row's header,
- * `long` lets it wrap, `grows` gives it the most room. `foot` is a row of totals, given as texts. With `stacks` a row becomes a block of lines on a phone, which long
- * texts need.
+ * `long` lets it wrap, `grows` gives it the most room, `narrow` the least, `pick` is for a control; where its name is a control too, `word` is its name on a phone. `foot` is a row of totals, given as texts. With `stacks` a row becomes a block of lines on a phone, which long
+ * texts need; `all` shows every row at once, where the caller bounds them.
  */
-export function table(caption, columns, rows, { foot, empty = 'There is nothing to list.', stacks = false } = {}) {
-  const classes = (column) => [column.number && 'number', column.long && 'long', column.grows && 'grows'].filter(Boolean).join(' ') || undefined;
+export function table(caption, columns, rows, { foot, empty = 'There is nothing to list.', stacks = false, all = false } = {}) {
+  const classes = (column) => [column.number && 'number', column.long && 'long', column.grows && 'grows', column.pick && 'pick', column.narrow && 'narrow'].filter(Boolean).join(' ') || undefined;
+  const atOnce = all ? rows.length : ROWS_AT_ONCE;
   const body = el('tbody');
   const more = el('button', { type: 'button', class: 'quiet more', on: { click: () => grow(true) } });
   let shown = 0;
   const grow = (isAsked) => {
     const first = shown;
-    for (const row of rows.slice(shown, shown + ROWS_AT_ONCE)) body.append(line(columns, row, classes));
-    shown = Math.min(rows.length, shown + ROWS_AT_ONCE);
+    for (const row of rows.slice(shown, shown + atOnce)) body.append(line(columns, row, classes));
+    shown = Math.min(rows.length, shown + atOnce);
     more.hidden = shown === rows.length;
     more.textContent = `Show more rows (${count(rows.length - shown)} are left)`;
     if (isAsked && more.hidden) { body.rows[first].tabIndex = -1; body.rows[first].focus(); }
@@ -36,8 +37,12 @@ export function table(caption, columns, rows, { foot, empty = 'There is nothing 
 }
 
 function line(columns, row, classes) {
-  return el('tr', {}, columns.map((column) =>
-    el(column.head ? 'th' : 'td', { scope: column.head ? 'row' : undefined, class: classes(column), 'data-name': column.name }, column.of(row))));
+  return el('tr', {}, columns.map((column) => {
+    const content = column.of(row);
+    // On a phone a cell is a name and one thing beside it.
+    const whole = Array.isArray(content) ? el('span', {}, content) : content;
+    return el(column.head ? 'th' : 'td', { scope: column.head ? 'row' : undefined, class: classes(column), 'data-name': column.word ?? column.name }, whole);
+  }));
 }
 
 /** Names and values. */

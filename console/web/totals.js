@@ -86,18 +86,24 @@ function axis(buckets, now, { from, to }) {
 
 const say = ({ measure }) => (measure === 'sum' ? (text) => sum(String(text)) : (number) => count(Number(number)));
 const total = (lines, { measure }) => (measure === 'sum' ? sum(addSums(lines.map((line) => line.sum))) : count(lines.reduce((all, line) => all + line.count, 0)));
-const headOf = (bucket) => el('time', { datetime: bucket.id }, bucket.label);
+const headOf = (bucket, link) => {
+  const at = el('time', { datetime: bucket.id }, bucket.label);
+  return link ? el('a', { href: link(bucket.id) }, at) : at;
+};
 
-/** The lines as a table: a column for each type, or where these are too many a row for each bucket and type. */
-export function totalsTable(all, now) {
+/**
+ * The lines as a table: a column for each type, or where these are too many a row for each bucket and type. `link` gives the address of
+ * a bucket's own page, where it has one.
+ */
+export function totalsTable(all, now, link) {
   const types = byWeight(all);
-  return types.length <= SERIES ? wide(bucketsOf(all, now), types, now) : long(all, now);
+  return types.length <= SERIES ? wide(bucketsOf(all, now), types, now, link) : long(all, now, link);
 }
 
-function wide(buckets, types, now) {
+function wide(buckets, types, now, link) {
   const cell = (bucket, type) => (bucket.by.has(type) ? say(now)(bucket.by.get(type)[now.measure]) : '\u2013');
   const columns = [
-    { name: now.bucket === '1d' ? 'Day' : now.bucket === '1mo' ? 'Month' : 'Begins', head: true, of: headOf },
+    { name: now.bucket === '1d' ? 'Day' : now.bucket === '1mo' ? 'Month' : 'Begins', head: true, of: (bucket) => headOf(bucket, link) },
     ...types.map((type) => ({ name: type, number: true, of: (bucket) => cell(bucket, type) })),
   ];
   if (types.length > 1) columns.push({ name: 'All', number: true, of: (bucket) => total([...bucket.by.values()], now) });
@@ -106,9 +112,9 @@ function wide(buckets, types, now) {
   return table(now.measure === 'sum' ? 'Sums of amounts by type' : 'Events by type', columns, buckets, { foot });
 }
 
-function long(all, now) {
+function long(all, now, link) {
   return table('Events and sums by type', [
-    { name: 'Begins', head: true, of: (line) => el('time', { datetime: idOf(line) }, label(line, now)) },
+    { name: 'Begins', head: true, of: (line) => headOf({ id: idOf(line), label: label(line, now) }, link) },
     { name: 'Type', long: true, of: (line) => line.event_type },
     { name: 'Events', number: true, of: (line) => count(line.count) },
     { name: 'Sum', number: true, of: (line) => sum(line.sum) },

@@ -206,6 +206,8 @@ fn every_control_has_a_name_and_every_table_its_headers() {
         ("#/users/user-1", "In all, by type"),
         ("#/send", "What a file holds"),
         ("#/dead-letters", "oldest first"),
+        ("#/days/2025-11-04", "with the most events"),
+        ("#/keys", "There are no keys yet"),
         ("#/live", "Nothing today and yesterday"),
         ("#/system", "By partition"),
     ] {

@@ -63,7 +63,12 @@ fn a_file_with_bad_rows_is_sent_and_every_refused_row_is_listed() {
     let results = expected["results"].as_array().unwrap();
     let rows = results.iter().map(|row| {
         let text = |name: &str| row[name].as_str().unwrap().to_owned();
-        vec![grouped(&row["row"].to_string()), text("field"), text("message")]
+        vec![
+            grouped(&row["row"].to_string()),
+            text("field"),
+            text("message"),
+            "Mend".to_owned(),
+        ]
     });
     assert_eq!(
         window.table(&format!("{} refused rows", results.len()))[1..],

@@ -34,10 +34,12 @@ const CONTRAST: &str = r"(() => {
 })()";
 
 /// Takes the pictures of what a window shows now.
-fn shoot(window: &Window, name: &str) {
+pub(super) fn shoot(window: &Window, name: &str) {
     for width in DESK_AND_PHONE {
         for (is_dark, theme) in [(false, "light"), (true, "dark")] {
             window.look(View { width, is_dark });
+            // What is fixed to the window stands where a reader sees it first.
+            window.eval("scrollTo(0, 0)");
             window.eval("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 60))))");
             let name = format!("{name}-{width}-{theme}");
             window.shot(&name);

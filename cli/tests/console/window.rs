@@ -139,12 +139,16 @@ impl Window {
         self.text("document.querySelector('main').innerText")
     }
 
+    /// Whether an expression is true. A page that is being left has no answer.
+    pub(super) fn holds(&self, expression: &str) -> bool {
+        let look = json!({"expression": format!("Boolean({expression})"), "returnByValue": true});
+        self.call("Runtime.evaluate", look)["result"]["value"] == true
+    }
+
     /// Waits until an expression is true.
     pub(super) fn until(&self, what: &str, expression: &str) {
         let deadline = Instant::now() + PATIENCE;
-        // A page that is being left has no answer.
-        let look = json!({"expression": format!("Boolean({expression})"), "returnByValue": true});
-        while self.call("Runtime.evaluate", look.clone())["result"]["value"] != true {
+        while !self.holds(expression) {
             assert!(
                 Instant::now() < deadline,
                 "not in time: {what}, on:\n{}",

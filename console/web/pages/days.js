@@ -11,6 +11,8 @@ import { figures } from '../tables.js';
 import { byWeight, totalsChart, totalsTable } from '../totals.js';
 import { addSums, count, month, sum } from '../words.js';
 import { monthDates, shift, today } from '../zones.js';
+import { linkOf } from './day.js';
+import { usersFigure, usersTable } from './distinct.js';
 
 const DEFAULT_DAYS = 30;
 /** How far back the newest month is looked for: a little less than one query may span. */
@@ -37,7 +39,7 @@ export function open({ root, signal, about, go }, to) {
     turn.abort();
     turn = new AbortController();
     signal.addEventListener('abort', () => turn.abort(), { once: true });
-    const mine = { now, signal: turn.signal };
+    const mine = { now, signal: turn.signal, about };
     form.show(now, now.from && now.to ? now : lastDays(DEFAULT_DAYS, now.tz));
     load(box, {
       what: 'the days', signal: turn.signal,
@@ -51,19 +53,28 @@ export function open({ root, signal, about, go }, to) {
 }
 
 /** The answer, and the range that it is of. */
-async function answerOf({ now, signal }) {
+async function answerOf({ now, signal, about }) {
   const isAsked = now.from && now.to;
   const range = isAsked ? { from: now.from, to: now.to } : lastDays(DEFAULT_DAYS, now.tz);
   const get = (of) => ask(path('/v1/days', queryOf(now, of)), { signal });
   const answer = await get(range);
-  if (lines(answer).length > 0) return { answer, range };
+  if (lines(answer).length > 0) return { answer, range, users: await usersOf(now, range, { signal, about }) };
   const newest = await newestMonth(now, signal);
   if (isAsked || !newest) return { answer, range, newest };
   const [from, to] = monthDates(newest);
-  return { answer: await get({ from, to }), range: { from, to }, moved: true };
+  const found = { from, to };
+  return { answer: await get(found), range: found, moved: true, users: await usersOf(now, found, { signal, about }) };
 }
 
 const lines = (answer) => answer.days ?? answer.buckets;
+
+/** Estimates of distinct users, which are of UTC days alone; null where there are none. */
+async function usersOf(now, { from, to }, { signal, about }) {
+  if (!about.drills || now.tz !== 'UTC') return null;
+  const { type } = queryOf(now, {});
+  // A server that does not count users, or cannot now, shows its days all the same.
+  return ask(path('/v1/distinct-users', { from, to, type }), { signal }).catch((problem) => { if (signal.aborted) throw problem; return null; });
+}
 
 async function newestMonth({ tz, types }, signal) {
   const to = shift(today(tz), 1);
@@ -72,7 +83,7 @@ async function newestMonth({ tz, types }, signal) {
   return lines(answer).at(-1)?.month;
 }
 
-function shown({ answer, range, newest, moved }, { now, signal }, { change, about }) {
+function shown({ answer, range, newest, moved, users }, { now, signal }, { change, about }) {
   const all = lines(answer);
   if (all.length === 0) return [nothing(now, newest, change, about), asOf(answer.as_of)];
   const types = byWeight(all);
@@ -85,9 +96,11 @@ function shown({ answer, range, newest, moved }, { now, signal }, { change, abou
       { name: 'Events', value: count(all.reduce((sum, line) => sum + line.count, 0)) },
       { name: 'Sum of amounts', value: sum(addSums(all.map((line) => line.sum))) },
       { name: 'Types', value: count(types.length) },
-    ]),
+      users && usersFigure(users),
+    ].filter(Boolean)),
     chart,
-    el('section', { class: 'card' }, totalsTable(all, now)),
+    el('section', { class: 'card' }, totalsTable(all, now, now.bucket === '1d' && ((day) => linkOf(day, now)))),
+    users && usersTable(users),
     el('div', { class: 'below' }, asOf(answer.as_of), exported(now, range)),
   ];
 }

@@ -2,12 +2,13 @@
 // refused and why, and when all of it is counted. Files go one after the other, in the order in which they came.
 
 import { counted as said } from '../words.js';
-import { download, el, field, fill, select } from '../dom.js';
+import { el, field, fill, select } from '../dom.js';
 import { failure, untilCompleted, untilCounted } from '../states.js';
 import { figures, table } from '../tables.js';
 import { bytes, count, span } from '../words.js';
 import { withOurNames } from './columns.js';
-import { deliver, FORMATS, kindOf, refusedAsCsv, TERMS } from './sending.js';
+import { refused } from './refused.js';
+import { deliver, FORMATS, kindOf, TERMS } from './sending.js';
 
 export function open({ root, signal }) {
   const input = el('input', { type: 'file', multiple: true, class: 'hidden', id: 'files', on: { change: () => { take(input.files); input.value = ''; } } });
@@ -40,12 +41,23 @@ export function open({ root, signal }) {
         check: check.checked,
         terms: terms.value,
       };
-      const card = el('section', { class: 'card delivery', 'aria-label': file.name });
-      list.prepend(card);
-      const start = () => { queue = queue.then(() => run(card, file, asked, signal, start)).catch((cause) => console.error(cause)); };
-      waiting(card, file);
-      start();
+      line(file, asked);
     }
+  }
+
+  /** Puts a file behind those before it. Rows of it that are mended become a file as well. */
+  function line(file, asked) {
+    const card = el('section', { class: 'card delivery', 'aria-label': file.name, tabindex: '-1' });
+    list.prepend(card);
+    const mended = (blob, name) => {
+      const next = line(new File([blob], name), { ...asked, encoding: null });
+      next.focus();
+      next.scrollIntoView({ block: 'nearest' });
+    };
+    const start = () => { queue = queue.then(() => run(card, file, asked, { page: signal, again: start, mended })).catch((cause) => console.error(cause)); };
+    waiting(card, file);
+    start();
+    return card;
   }
   return { update() {} };
 }
@@ -77,7 +89,7 @@ function waiting(card, file) {
   fill(card, heading(file), el('p', { class: 'hint' }, 'Waits for the file before it.'));
 }
 
-async function run(card, file, asked, page, again) {
+async function run(card, file, asked, { page, again, mended }) {
   if (page.aborted) return;
   if (!asked.format) {
     fill(card, heading(file), el('p', { class: 'problem', role: 'alert' }, 'The name does not say which format it has. Choose the format above, and then the file again.'));
@@ -100,7 +112,7 @@ async function run(card, file, asked, page, again) {
   const progress = progressOf(bar, words, told);
   try {
     const answer = await deliver(body, { ...asked, name: file.name, progress, signal: stop.signal });
-    if (!page.aborted) await outcome(card, file, asked, answer, page);
+    if (!page.aborted) await outcome(card, file, { ...asked, body }, answer, { page, mended });
   } catch (problem) {
     if (page.aborted) return;
     const isStopped = problem.name === 'AbortError';
@@ -133,7 +145,7 @@ function progressOf(bar, words, told) {
   };
 }
 
-async function outcome(card, file, asked, answer, page) {
+async function outcome(card, file, asked, answer, { page, mended }) {
   const invalid = (answer.invalid ?? 0) + (answer.refused ?? 0);
   const state = el('p', { class: 'counting', role: 'status' });
   const next = el('div', { class: 'actions' });
@@ -142,7 +154,7 @@ async function outcome(card, file, asked, answer, page) {
       { name: asked.check ? 'Valid' : 'Accepted', value: count(answer.accepted), kind: 'good', note: asked.check ? 'nothing was recorded' : 'durable on the log' },
       { name: 'Refused rows', value: count(invalid), kind: invalid > 0 ? 'bad' : undefined, note: invalid > 0 ? 'listed below' : 'none' },
     ]),
-    state, next, refused(answer, file));
+    state, next, refused(answer, file, { source: asked, send: !asked.check && mended }));
   if (asked.check || !answer.receipt) return;
   const link = answer.upload && el('a', { class: answer.status === 'held' ? 'button' : undefined, href: `#/uploads/${answer.upload}` }, 'The upload');
   if (answer.status === 'held') {
@@ -165,18 +177,4 @@ async function outcome(card, file, asked, answer, page) {
   } catch (problem) {
     if (!page.aborted) fill(next, failure(problem));
   }
-}
-
-/** Rows that were refused, as a table and as a file. */
-function refused({ results = [], results_left_out: left = 0 }, file) {
-  if (results.length === 0) return null;
-  return [
-    table(`${said(results.length, 'refused row')}${left > 0 ? `, and ${count(left)} more that are not listed` : ''}`, [
-      { name: 'Row', head: true, of: ({ row }) => count(row) },
-      { name: 'Field', of: (result) => el('code', {}, result.field ?? '') },
-      { name: 'What is wrong', long: true, grows: true, of: (result) => result.message ?? '' },
-    ], results, { stacks: true }),
-    el('p', { class: 'hint' }, 'In CSV the header is row 1.'),
-    el('button', { type: 'button', class: 'quiet', on: { click: () => download(`${file.name}.refused.csv`, 'text/csv', refusedAsCsv(results)) } }, 'Download the list as CSV'),
-  ];
 }

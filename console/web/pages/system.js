@@ -107,7 +107,7 @@ function sentence(ledger) {
     ? [el('strong', { class: 'good' }, 'It adds up. '), `${counted(ledger.records, 'record')} = ${parts.join(' + ')}, in each partition for itself.`]
     : [el('strong', { class: 'bad' }, 'It does not add up. '), `${counted(ledger.records, 'record')} were read, and the outcomes are ${parts.join(' + ')} = ${count(total)}. Run tidemark audit.`];
   return el('section', { class: 'card verdict' }, el('p', { role: 'status' }, words), bar,
-    el('ul', { class: 'keys' }, outcomes.map(([name, word, meaning, colour]) => el('li', {},
+    el('ul', { class: 'legend' }, outcomes.map(([name, word, meaning, colour]) => el('li', {},
       el('i', { class: `key ${colour}` }), el('b', {}, count(ledger[name])), ` ${word}`, el('span', { class: 'muted' }, meaning)))));
 }
 

@@ -1,4 +1,4 @@
-// A user: totals by type over all time, and by day of a range. The id is asked for, and then stands in the address.
+// A user: totals by type over all time, by day of a range, and the events behind the numbers. The id is asked for, and then stands in the address.
 
 import { ask, path } from '../api.js';
 import { SERIES } from '../chart.js';
@@ -9,11 +9,12 @@ import { figures, table } from '../tables.js';
 import { byWeight, totalsChart, totalsTable } from '../totals.js';
 import { count, month, sum } from '../words.js';
 import { monthDates } from '../zones.js';
+import { showEvents } from './events.js';
 
 /** How far back a user's newest month is looked for: a little less than one query may span. */
 const DEFAULT_DAYS = 3_600;
 
-export function open({ root, signal, go }, to) {
+export function open({ root, signal, go, about }, to) {
   const input = el('input', { type: 'search', required: true, maxlength: 256, autocomplete: 'off', spellcheck: 'false', placeholder: 'user-1' });
   const search = el('form', { class: 'bar search', on: { submit: (event) => { event.preventDefault(); go([input.value], {}); } } },
     field('User', input, 'Exactly as senders name the user; upper and lower case differ.'),
@@ -21,11 +22,12 @@ export function open({ root, signal, go }, to) {
   const form = rangeForm({ withBuckets: false, go: change });
   const totals = el('div');
   const days = el('div');
+  const events = el('div');
   let id = null;
   let now = null;
   let range = {};
   let turn = new AbortController();
-  root.append(el('h1', {}, 'Users'), el('p', { class: 'lead' }, 'What one user did, in all and by day.'), search, totals);
+  root.append(el('h1', {}, 'Users'), el('p', { class: 'lead' }, 'What one user did, in all, by day and event by event.'), search, totals);
 
   function change(changes) {
     go([id], { from: now.from ?? range.from, to: now.to ?? range.to, tz: now.tz, measure: now.measure, ...changes });
@@ -39,7 +41,7 @@ export function open({ root, signal, go }, to) {
     id = args[0] ?? null;
     now = { ...asked(query), types: [], bucket: '1d' };
     input.value = id ?? '';
-    if (isOther) for (const box of [totals, days]) { delete box.dataset.shown; fill(box); }
+    if (isOther) for (const box of [totals, days, events]) { delete box.dataset.shown; fill(box); }
     if (id === null) { fill(totals, empty('No user is looked up', 'Write the id of a user above.')); return; }
     // A browser takes these for steps of the path, however they are written.
     if (id === '.' || id === '..') { fill(totals, empty('A browser cannot ask for this id', `The path of ${id} leads elsewhere. Other clients can ask for it.`)); return; }
@@ -50,7 +52,7 @@ export function open({ root, signal, go }, to) {
       show: (answer) => {
         if (answer.total.count === 0) return [empty('Nothing is counted for this user', `No event of ${id} is among what was counted so far. Is the id written as senders write it?`), asOf(answer.as_of)];
         if (isOther || !days.isConnected) loadDays(ends);
-        return [inAll(answer), el('h2', {}, 'By day'), form.node, days, asOf(answer.as_of)];
+        return [inAll(answer), el('h2', {}, 'By day'), form.node, days, about.drills && [el('h2', {}, 'Events'), events], asOf(answer.as_of)];
       },
     });
     form.show(now, now.from && now.to ? now : lastDays(DEFAULT_DAYS, now.tz));
@@ -62,8 +64,19 @@ export function open({ root, signal, go }, to) {
     load(days, {
       what: 'the days', signal: ends,
       get: () => daysOf(id, mine, ends),
-      show: (found) => { range = found.range; if (found.moved) form.show(mine, range); return byDay(found, mine, ends); },
+      show: (found) => {
+        range = found.range;
+        if (found.moved) form.show(mine, range);
+        if (about.drills) behind(found.range, mine, ends);
+        return byDay(found, mine, ends);
+      },
     });
+  }
+
+  function behind({ from, to: last }, { tz }, ends) {
+    const card = el('section', { class: 'card' });
+    fill(events, tz !== 'UTC' && el('p', { class: 'hint' }, 'Those of the UTC days of this range.'), card);
+    showEvents(card, id, { from, to: last }, ends);
   }
 
   update(to);
