@@ -5,6 +5,7 @@ use crate::schema::Schemas;
 use log::Record;
 use log::batch::Kind;
 use schemas::event::check_tenant;
+use schemas::redrive::{Redrive, Redriven};
 use schemas::upload::{self, Fact, What};
 use schemas::{Event, Partition, Reason, Timestamp, avro, json, key, limits};
 use uuid::Uuid;
@@ -75,6 +76,23 @@ fn place_of(event: &Event<'_>) -> Option<(Uuid, u64)> {
 /// When the log took this event: for a copy, when it took the original.
 pub fn accepted_ms(record: &Record<'_>) -> i64 {
     record.origin.map_or(record.append_ms, |origin| origin.append_ms)
+}
+
+/// The dead letter that a record of `partition` is a redriven copy of; none where it is no such copy. Whoever may write the topic may
+/// write its headers: what does not hold together is no redrive, and the record is what it is without them.
+pub fn redriven<'a>(record: &Record<'a>, partition: Partition, partitions: u32) -> Option<Redriven<'a>> {
+    let origin = record.origin.filter(|origin| !origin.held)?;
+    let redrive = Redrive::decode(record.redrive?).ok()?;
+    // A copy lies behind its original, no log has a greater offset, and no store could hold it.
+    let is_behind = origin.partition != partition || origin.offset < record.offset;
+    let is_place = origin.partition.0 < partitions && i64::try_from(origin.offset.0).is_ok();
+    (record.kind == Kind::Event && is_behind && is_place).then_some(Redriven {
+        copy: record.offset,
+        partition: origin.partition,
+        offset: origin.offset,
+        accepted_ms: origin.append_ms,
+        redrive,
+    })
 }
 
 /// Decides what the record at `partition` is.

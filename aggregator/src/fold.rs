@@ -1,7 +1,7 @@
 //! The fold: what is remembered and a run of records in, a commit record out. Pure and deterministic, so that two owners
 //! who fold the same offsets conclude the same, and whoever is first on the chain speaks for both.
 
-use crate::decide::{Decision, Refused, accepted_ms};
+use crate::decide::{Decision, Refused, accepted_ms, redriven};
 use crate::dedup::Dedup;
 use crate::spill::SpillError;
 use crate::uploads::{Call, Uploads};
@@ -9,7 +9,8 @@ use hashbrown::HashMap;
 use log::{DeadLetterCopy, Record};
 use rustc_hash::FxBuildHasher;
 use schemas::commit::{Counted, Entries, Exception, Fate, Fresh, Refusal, Source};
-use schemas::key::Hashing;
+use schemas::key::{Fingerprint, Hashing};
+use schemas::redrive::Redriven;
 use schemas::upload::Fact;
 use schemas::{Event, Ledger, Offset, Outcome, Partition, Reason};
 use uuid::Uuid;
@@ -155,18 +156,31 @@ impl Batch {
         self.ledger.copies += u64::from(record.origin.is_some());
         self.max_append_ms = self.max_append_ms.max(record.append_ms);
         self.to = record.offset.next();
+        // What goes elsewhere, waits or is no event is no try, whatever its headers say.
+        let redriven = match decision {
+            Decision::Event(_) | Decision::Refused(_) | Decision::NeedsSchema(_) => {
+                redriven(record, source, rules.partitions)
+            }
+            Decision::Held(_) | Decision::Fact(_) | Decision::Misplaced(_) => None,
+        };
         let outcome = match decision {
-            Decision::Event(event) => self.event(source, record, &event, known, rules)?,
+            Decision::Event(event) => match &redriven {
+                Some(redriven) => self.redriven(source, record, &event, redriven, known, rules)?,
+                None => self.event(source, record, &event, known, rules)?,
+            },
             Decision::Held(event) => self.hold(record.offset, &event),
             Decision::Fact(fact) => self.note(record, &fact, known),
             Decision::Misplaced(to) => self.reroute(record, to),
-            Decision::Refused(refused) => self.refuse(source, record, &refused, None),
+            Decision::Refused(refused) => self.refuse(source, record, &refused, came_as(&redriven)),
             Decision::NeedsSchema(id) => {
                 let detail = format!("schema id {id} was not fetched");
                 let refused = Refused::unread(Reason::UnknownSchema, detail);
-                self.refuse(source, record, &refused, None)
+                self.refuse(source, record, &refused, came_as(&redriven))
             }
         };
+        if let Some(redriven) = &redriven {
+            self.entries.add_redriven(redriven);
+        }
         self.ledger.add_outcome(outcome);
         Ok(outcome)
     }
@@ -201,18 +215,37 @@ impl Batch {
             }
             known.dedup.insert(Fresh::of_copy(print))?;
         }
-        match self.remember(offset, event, came_in, known, rules)? {
+        match self.remember(offset, event, (came_in, None), known, rules)? {
             Ok(outcome) => Ok(outcome),
-            Err(refused) => Ok(self.refuse(source, record, &refused, original)),
+            Err(refused) => Ok(self.refuse(source, record, &refused, CameAs::Itself(original))),
         }
     }
 
-    /// Counts an event unless its key was counted before, or takes one back.
+    /// Concludes an event that is a redriven copy: like any event, but that of all tries of one letter, mended or not, one alone has an
+    /// effect. The ledger of its upload says what became of the rows as they were sent, so the copy is no part of it.
+    fn redriven(
+        &mut self,
+        source: Partition,
+        record: &Record<'_>,
+        event: &Event<'_>,
+        redriven: &Redriven<'_>,
+        known: &mut Known,
+        rules: &Rules,
+    ) -> Result<Outcome, SpillError> {
+        let print = rules.hashing.redriven(source, redriven.offset);
+        let print = (redriven.partition == source).then_some(print);
+        match self.remember(record.offset, event, (None, print), known, rules)? {
+            Ok(outcome) => Ok(outcome),
+            Err(refused) => Ok(self.refuse(source, record, &refused, CameAs::Redriven)),
+        }
+    }
+
+    /// Counts an event unless its key was counted before, or takes one back. `letter` is the print of the dead letter that it is a try of.
     fn remember(
         &mut self,
         offset: Offset,
         event: &Event<'_>,
-        came_in: Option<Source>,
+        (came_in, letter): (Option<Source>, Option<Fingerprint>),
         known: &mut Known,
         rules: &Rules,
     ) -> Result<Result<Outcome, Refused>, SpillError> {
@@ -253,6 +286,16 @@ impl Batch {
                 Outcome::Counted,
             ),
         };
+        if let Some(letter) = letter
+            && known.dedup.get(letter)?.is_some()
+        {
+            self.entries.add_exception(&Exception {
+                offset,
+                fate: Fate::Repeated,
+                source: came_in,
+            });
+            return Ok(Ok(Outcome::Repeated));
+        }
         let Some(type_index) = self.type_index(event, known, rules) else {
             let detail = format!("more than {} event types of one tenant", rules.types_limit);
             return Ok(Err(Refused::of(event, Reason::TooManyTypes, detail)));
@@ -260,6 +303,9 @@ impl Batch {
         match outcome {
             Outcome::Reversed => known.dedup.replace(fresh)?,
             _ => known.dedup.insert(fresh)?,
+        }
+        if let Some(letter) = letter {
+            known.dedup.insert(Fresh::of_copy(letter))?;
         }
         self.entries.add_counted(&Counted {
             offset,
@@ -358,12 +404,15 @@ impl Batch {
         source: Partition,
         record: &Record<'_>,
         refused: &Refused,
-        copy_of: Option<Offset>,
+        came_as: CameAs,
     ) -> Outcome {
-        let came_in = refused.upload.map(|(upload, _)| Source {
-            upload_index: self.upload_index(&refused.tenant, upload),
-            copy_of,
-        });
+        let came_in = match came_as {
+            CameAs::Redriven => None,
+            CameAs::Itself(copy_of) => refused.upload.map(|(upload, _)| Source {
+                upload_index: self.upload_index(&refused.tenant, upload),
+                copy_of,
+            }),
+        };
         let refusal = Refusal {
             reason: refused.reason,
             accepted_ms: accepted_ms(record),
@@ -396,6 +445,21 @@ impl Batch {
             headers,
         });
         Outcome::DeadLettered(refused.reason)
+    }
+}
+
+/// What a refused record is to its upload.
+enum CameAs {
+    /// One of its own, or the copy of the held record at this offset.
+    Itself(Option<Offset>),
+    /// A try to redrive one of its own: no record of it.
+    Redriven,
+}
+
+fn came_as(redriven: &Option<Redriven<'_>>) -> CameAs {
+    match redriven {
+        Some(_) => CameAs::Redriven,
+        None => CameAs::Itself(None),
     }
 }
 

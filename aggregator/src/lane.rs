@@ -267,6 +267,9 @@ impl Lane {
             if record.offset < held.source.next() {
                 continue;
             }
+            if let (Some(_), Some(value)) = (record.redrive, record.value) {
+                self.schemas.ask_again(value, Instant::now());
+            }
             let decision = decide(&record, partition, self.rules.partitions, &self.schemas);
             if let Decision::NeedsSchema(id) = decision {
                 held.phase = Phase::NeedsSchema { id, asked: None };

@@ -11,6 +11,7 @@ use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
 use schemas::commit::{CommitRecord, Fate, Link, Source};
 use schemas::partial::{DayPartial, UserPartial};
+use schemas::redrive::Try;
 use schemas::row::{DeadLetter, Row, RowKey, View, decode_upload_ledger, encode_upload_ledger};
 use schemas::wire::Malformed;
 use schemas::{Day, Ledger, Offset, Outcome, Partition, Timestamp, upload};
@@ -104,6 +105,7 @@ impl Rows {
         self.sketches.add(record, missing(View::Distinct))?;
         if letters {
             self.add_letters(record);
+            self.add_tries(record);
         }
         self.add_uploads(record, uploads)?;
         if uploads {
@@ -179,8 +181,11 @@ impl Rows {
     }
 
     fn add_letters(&mut self, record: &CommitRecord) {
+        let copies: HashSet<Offset> = record.redrives().map(|redriven| redriven.copy).collect();
         for exception in record.exceptions() {
-            let Fate::DeadLettered(refusal) = exception.fate else {
+            // A redriven copy is a try of its letter and no letter itself.
+            let (Fate::DeadLettered(refusal), false) = (exception.fate, copies.contains(&exception.offset))
+            else {
                 continue;
             };
             let value = DeadLetter {
@@ -197,6 +202,33 @@ impl Rows {
                 day: Timestamp::from_millis(refusal.accepted_ms).quarter().day(),
                 accepted_ms: refusal.accepted_ms,
                 offset: exception.offset,
+            };
+            self.dirty_letters.push(Row {
+                key,
+                partition: self.partition,
+                version: record.head.to,
+                value: value.encode(),
+            });
+        }
+    }
+
+    fn add_tries(&mut self, record: &CommitRecord) {
+        for (redriven, outcome, detail) in record.tries() {
+            let redrive = redriven.redrive;
+            let value = Try {
+                outcome,
+                detail: detail.to_owned(),
+                who: redrive.who.to_owned(),
+                at_ms: redrive.at_ms,
+                edited: redrive.edited,
+            };
+            let key = RowKey::Redrive {
+                tenant: redrive.tenant.to_owned(),
+                day: Timestamp::from_millis(redriven.accepted_ms).quarter().day(),
+                accepted_ms: redriven.accepted_ms,
+                letter: redriven.partition,
+                offset: redriven.offset,
+                copy: redriven.copy,
             };
             self.dirty_letters.push(Row {
                 key,

@@ -11,6 +11,7 @@ use crate::dedup::Dedup;
 use crate::fold::{Batch, Known, Rules, Types, Work};
 use crate::spill::{Spill, SpillError};
 use crate::uploads::{Call, Uploads};
+use hashbrown::HashMap;
 use log::{DeadLetterCopy, LogError, PartCommit, Record};
 use schemas::commit::{BatchId, CommitRecord, Fate, Fresh, Head, cut};
 use schemas::generation::FOLD_VERSION;
@@ -167,8 +168,17 @@ impl Source {
         for (tenant, event_type) in &record.types {
             self.known.types.add(tenant, event_type);
         }
+        let letters: HashMap<Offset, Offset> = record
+            .redrives()
+            .filter(|redriven| redriven.partition == self.partition)
+            .map(|redriven| (redriven.copy, redriven.offset))
+            .collect();
         for counted in record.counted() {
             self.remember_copy(counted.source)?;
+            if let Some(letter) = letters.get(&counted.offset) {
+                let print = self.rules.hashing.redriven(self.partition, *letter);
+                self.known.dedup.insert(Fresh::of_copy(print))?;
+            }
             match counted.fresh.reversed {
                 true => self.known.dedup.replace(counted.fresh)?,
                 false => self.known.dedup.insert(counted.fresh)?,

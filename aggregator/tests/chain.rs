@@ -141,7 +141,15 @@ fn conclusions(changelog: &[Option<Vec<u8>>]) -> Expected {
             };
             add_upload(&mut concluded, &record, counted.source, outcome);
         }
+        for (redriven, outcome, _) in record.tries() {
+            let letter = (redriven.partition, redriven.offset);
+            let tried = (letter, redriven.redrive.edited, outcome);
+            concluded.tries.insert(redriven.copy.0, tried);
+        }
         for exception in record.exceptions() {
+            let is_letter = matches!(exception.fate.outcome(), Outcome::DeadLettered(_));
+            let is_try = concluded.tries.contains_key(&exception.offset.0);
+            concluded.letters += u64::from(is_letter && !is_try);
             add_upload(
                 &mut concluded,
                 &record,

@@ -14,5 +14,6 @@ mod rows;
 mod uploads;
 mod truth;
 mod store;
+mod redrives;
 mod rig;
 mod projector;

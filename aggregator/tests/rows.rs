@@ -11,6 +11,7 @@ use schemas::generation::FOLD_VERSION;
 use schemas::key::{ContentHash, Fingerprint};
 use schemas::partial::{DayPartial, UserPartial};
 use schemas::positions::{Position, REMEMBERED};
+use schemas::redrive::Try;
 use schemas::row::{Row, RowKey, View, decode_upload_ledger};
 use schemas::{Day, Ledger, Offset, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
@@ -214,6 +215,7 @@ fn check(rows: &BTreeMap<RowKey, Row>, expected: &crate::sim::Expected) {
     let mut days = BTreeMap::new();
     let mut users = BTreeMap::new();
     let mut letters = 0;
+    let mut tries = BTreeMap::new();
     let mut uploads = BTreeMap::new();
     for (key, row) in rows {
         match key {
@@ -236,6 +238,12 @@ fn check(rows: &BTreeMap<RowKey, Row>, expected: &crate::sim::Expected) {
             RowKey::DeadLetter { .. } => letters += 1,
             // What they must be is `check_users`' to say.
             RowKey::Distinct { .. } => {}
+            RowKey::Redrive {
+                letter, offset, copy, ..
+            } => {
+                let row = Try::decode(&row.value).unwrap();
+                tries.insert(copy.0, ((*letter, *offset), row.edited, row.outcome));
+            }
             RowKey::Upload { upload, .. } => {
                 uploads.insert(*upload, decode_upload_ledger(&row.value).unwrap());
             }
@@ -251,5 +259,5 @@ fn check(rows: &BTreeMap<RowKey, Row>, expected: &crate::sim::Expected) {
     }
     by_day.retain(|_, cell| *cell != (0, 0));
     assert_eq!(days, by_day);
-    assert_eq!(letters, expected.ledger.dead_lettered_total());
+    assert_eq!((letters, tries), (expected.letters, expected.tries.clone()));
 }

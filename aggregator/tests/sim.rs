@@ -9,6 +9,7 @@ use log::batch::{Kind, Origin};
 use log::{Record, RecordBatch};
 use proptest::prelude::*;
 use schemas::key::{Hashing, Secret};
+use schemas::redrive::{HEADER_BYTES, Redrive};
 use schemas::{Amount, Event, Ledger, Offset, Outcome, Partition, Reason, Timestamp, avro, key};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -46,6 +47,35 @@ pub enum Way {
     Held,
     /// As a copy of one of the held records before it, if there is one.
     Copy(u8),
+    /// As a redriven copy of one of the records before it, a dead letter more often than not.
+    Redrive(u8),
+    /// As what was drawn, in place of one of the records before it.
+    Edited(u8),
+    /// By a client that makes up headers of redrives.
+    MadeUp(u8),
+}
+
+/// What a record's headers say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    Nothing,
+    /// A copy of the held record at this offset.
+    CopyOf(usize),
+    /// A try for the record at this offset.
+    Redrive {
+        letter: usize,
+        edited: bool,
+    },
+    /// Something that somebody made up.
+    MadeUp(u8),
+}
+
+/// A record of the log.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    pub draw: Draw,
+    pub key: String,
+    pub said: Said,
 }
 
 pub fn draw() -> impl Strategy<Value = Draw> {
@@ -53,6 +83,9 @@ pub fn draw() -> impl Strategy<Value = Draw> {
         6 => Just(Way::Plain),
         2 => Just(Way::Held),
         3 => any::<u8>().prop_map(Way::Copy),
+        3 => any::<u8>().prop_map(Way::Redrive),
+        2 => any::<u8>().prop_map(Way::Edited),
+        1 => any::<u8>().prop_map(Way::MadeUp),
     ];
     let content = (
         0..40_u8,
@@ -88,10 +121,6 @@ pub fn draw() -> impl Strategy<Value = Draw> {
 impl Draw {
     pub fn key(&self) -> String {
         format!("key-{}", self.key)
-    }
-
-    fn is_here(&self) -> bool {
-        key::partition(self.key().as_bytes(), PARTITIONS) == PARTITION
     }
 
     pub fn event(&self) -> Event<'static> {
@@ -132,28 +161,99 @@ pub fn upload(number: u8) -> Uuid {
     Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0000 + u128::from(number))
 }
 
-/// What the log holds: for each offset what was drawn, and of a copy where the held record lies that it was made of. A copy of
-/// nothing is a plain record.
-pub fn placed(draws: &[Draw]) -> Vec<(Draw, Option<usize>)> {
+fn is_here(key: &str) -> bool {
+    key::partition(key.as_bytes(), PARTITIONS) == PARTITION
+}
+
+/// What the log holds at each offset. A copy of nothing is a plain record.
+pub fn placed(draws: &[Draw]) -> Vec<Placed> {
     let mut held: Vec<usize> = Vec::new();
-    let mut placed: Vec<(Draw, Option<usize>)> = Vec::new();
+    let mut letters: Vec<usize> = Vec::new();
+    let mut placed: Vec<Placed> = Vec::new();
     for draw in draws {
-        let original = match draw.way {
-            Way::Copy(number) if !held.is_empty() => Some(held[usize::from(number) % held.len()]),
-            _ => None,
+        let pick = |from: &[usize], number: u8| Some(*from.get(usize::from(number) % from.len().max(1))?);
+        let said = match draw.way {
+            Way::Copy(number) => pick(&held, number).map(Said::CopyOf),
+            Way::Redrive(number) => pick(&letters, number).map(|letter| Said::Redrive {
+                letter,
+                edited: false,
+            }),
+            Way::Edited(number) => {
+                pick(&letters, number).map(|letter| Said::Redrive { letter, edited: true })
+            }
+            Way::MadeUp(number) => Some(Said::MadeUp(number)),
+            Way::Plain | Way::Held => None,
         };
-        let mut draw = original.map_or(draw, |original| &draws[original]).clone();
-        draw.way = match (original, draw.way) {
-            (Some(_), _) | (None, Way::Copy(_)) => Way::Plain,
-            (None, way) => way,
+        let said = said.unwrap_or(Said::Nothing);
+        let (mut draw, key) = match said {
+            Said::CopyOf(original)
+            | Said::Redrive {
+                letter: original,
+                edited: false,
+            } => (placed[original].draw.clone(), placed[original].key.clone()),
+            Said::Redrive {
+                letter, edited: true, ..
+            } => {
+                let letter = (PARTITION, Offset(letter as u64));
+                (draw.clone(), key::redrive_key(letter, PARTITIONS))
+            }
+            Said::Nothing | Said::MadeUp(_) => (draw.clone(), draw.key()),
+        };
+        draw.way = match (said, draw.way) {
+            (Said::Nothing, Way::Held) => Way::Held,
+            _ => Way::Plain,
         };
         // The lane copies only what it held.
-        if draw.way == Way::Held && draw.is_here() && !draw.invalid && draw.upload.is_some() {
+        if draw.way == Way::Held && is_here(&key) && !draw.invalid && draw.upload.is_some() {
             held.push(placed.len());
         }
-        placed.push((draw, original));
+        // What is most likely refused, and now and then what is not.
+        if draw.way == Way::Plain && (draw.invalid || draw.reverse || draw.user == 2 || draw.hour % 8 == 0) {
+            letters.push(placed.len());
+        }
+        placed.push(Placed { draw, key, said });
     }
     placed
+}
+
+/// The origin and the header that a record carries, if any.
+fn headers(said: Said, offset: usize) -> (Option<Origin>, Option<Vec<u8>>) {
+    let origin = |offset: usize, held| Origin {
+        partition: PARTITION,
+        offset: Offset(offset as u64),
+        append_ms: append_ms(offset),
+        held,
+    };
+    let redrive = |edited| Redrive {
+        tenant: "default",
+        who: "k1",
+        at_ms: 5,
+        edited,
+    };
+    let right = Some(redrive(false).encode());
+    let elsewhere = |partition, offset| Origin {
+        partition: Partition(partition),
+        offset: Offset(offset),
+        append_ms: append_ms(0),
+        held: false,
+    };
+    match said {
+        Said::Nothing => (None, None),
+        Said::CopyOf(original) => (Some(origin(original, true)), None),
+        Said::Redrive { letter, edited } => (Some(origin(letter, false)), Some(redrive(edited).encode())),
+        Said::MadeUp(number) => match number % 7 {
+            0 => (Some(origin(0, false)), Some(vec![9, 9])),
+            1 => (None, right),
+            2 => (Some(origin(offset, false)), right),
+            3 => (Some(elsewhere(PARTITIONS, 0)), right),
+            4 => (Some(elsewhere(0, u64::MAX)), right),
+            5 => (Some(elsewhere(0, 5)), right),
+            _ => (
+                Some(origin(0, false)),
+                Some([&[1, 0, 1, b'k', 0][..], &[0; HEADER_BYTES]].concat()),
+            ),
+        },
+    }
 }
 
 /// One local folder for all cases: opening one takes longer than a case.
@@ -180,25 +280,25 @@ pub fn rules() -> Arc<Rules> {
 /// The events as the log holds them, all in [`PARTITION`], wherever they belong.
 pub fn records(draws: &[Draw]) -> RecordBatch {
     let mut batch = RecordBatch::new(PARTITION);
-    for (offset, (draw, original)) in placed(draws).iter().enumerate() {
+    for (offset, placed) in placed(draws).iter().enumerate() {
         let mut value = Vec::new();
-        avro::encode(&draw.event(), OWN_SCHEMA, &mut value);
-        let origin = original.map(|original| Origin {
-            partition: PARTITION,
-            offset: Offset(original as u64),
-            append_ms: append_ms(original),
-            held: true,
-        });
+        let event = Event {
+            idempotency_key: placed.key.clone().into(),
+            ..placed.draw.event()
+        };
+        avro::encode(&event, OWN_SCHEMA, &mut value);
+        let (origin, redrive) = headers(placed.said, offset);
         batch.push(Record {
             offset: Offset(offset as u64),
             append_ms: append_ms(offset),
-            key: Some(draw.key().as_bytes()),
+            key: Some(placed.key.as_bytes()),
             value: Some(&value),
             origin,
-            kind: match draw.way {
+            kind: match placed.draw.way {
                 Way::Held => Kind::Held,
-                Way::Plain | Way::Copy(_) => Kind::Event,
+                _ => Kind::Event,
             },
+            redrive: redrive.as_deref(),
         });
     }
     batch
@@ -216,6 +316,10 @@ pub struct Expected {
     pub cells: BTreeMap<(String, String, u32), (u64, i128)>,
     /// Outcomes of each upload's records.
     pub uploads: BTreeMap<Uuid, Ledger>,
+    /// By the offset of each redriven copy: the letter, whether it was mended, what became of it.
+    pub tries: BTreeMap<u64, ((Partition, Offset), bool, Outcome)>,
+    /// Dead letters that are no tries.
+    pub letters: u64,
 }
 
 impl Expected {
@@ -242,10 +346,11 @@ impl Expected {
 
 pub fn expected(draws: &[Draw]) -> Expected {
     let mut expected = Expected::default();
-    let mut seen: BTreeMap<u8, Draw> = BTreeMap::new();
-    let mut reversed: BTreeSet<u8> = BTreeSet::new();
+    let mut seen: BTreeMap<String, Draw> = BTreeMap::new();
+    let mut reversed: BTreeSet<String> = BTreeSet::new();
     let mut copied: BTreeSet<usize> = BTreeSet::new();
-    for (draw, original) in placed(draws) {
+    let mut healed: BTreeSet<usize> = BTreeSet::new();
+    for (offset, Placed { draw, key, said }) in placed(draws).into_iter().enumerate() {
         let cell = |draw: &Draw| {
             let event = draw.event();
             let quarter = event.occurred_at.0 / 900_000_000;
@@ -257,32 +362,55 @@ pub fn expected(draws: &[Draw]) -> Expected {
         };
         let amount = i128::from(draw.amount.unwrap_or(0)) * 10_000;
         let invalid = Outcome::DeadLettered(Reason::Invalid);
-        let outcome = match seen.get(&draw.key) {
-            _ if !draw.is_here() && draw.way == Way::Held => invalid,
-            _ if !draw.is_here() => Outcome::Rerouted,
+        let letter = match said {
+            Said::Redrive { letter, .. } => Some(letter),
+            _ => None,
+        };
+        let is_copy_again = matches!(said, Said::CopyOf(original) if copied.contains(&original));
+        let outcome = match seen.get(&key) {
+            _ if !is_here(&key) && draw.way == Way::Held => invalid,
+            _ if !is_here(&key) => Outcome::Rerouted,
             _ if draw.invalid => invalid,
             _ if draw.way == Way::Held && draw.upload.is_none() => invalid,
             _ if draw.way == Way::Held => Outcome::Held,
-            _ if original.is_some_and(|original| !copied.insert(original)) => Outcome::Repeated,
+            _ if is_copy_again => Outcome::Repeated,
             Some(first) if first.content() != draw.content() => Outcome::DeadLettered(Reason::KeyConflict),
-            Some(first) if draw.reverse && reversed.insert(draw.key) => {
+            Some(_) if !draw.reverse || reversed.contains(&key) => Outcome::Duplicate,
+            None if draw.reverse => Outcome::DeadLettered(Reason::ReversalUnmatched),
+            _ if letter.is_some_and(|letter| healed.contains(&letter)) => Outcome::Repeated,
+            Some(first) => {
                 expected.change(cell(first), true, amount);
+                reversed.insert(key.clone());
+                healed.extend(letter);
                 Outcome::Reversed
             }
-            Some(_) => Outcome::Duplicate,
-            None if draw.reverse => Outcome::DeadLettered(Reason::ReversalUnmatched),
             None => {
                 expected.change(cell(&draw), false, amount);
-                seen.insert(draw.key, draw.clone());
+                seen.insert(key.clone(), draw.clone());
+                healed.extend(letter);
                 Outcome::Counted
             }
         };
+        if let Said::CopyOf(original) = said {
+            copied.insert(original);
+        }
         expected.ledger.records += 1;
-        expected.ledger.copies += u64::from(original.is_some());
+        expected.ledger.copies += u64::from(headers(said, offset).0.is_some());
         expected.ledger.add_outcome(outcome);
-        let unread = outcome == Outcome::Rerouted || !draw.is_here();
-        if let Some(upload) = draw.event().upload_id.filter(|_| !unread) {
-            expected.upload(upload, outcome, original.is_some());
+        let tried = match said {
+            _ if outcome == Outcome::Rerouted => None,
+            Said::Redrive { letter, edited } => Some(((PARTITION, Offset(letter as u64)), edited)),
+            Said::MadeUp(number) if number % 7 == 5 => Some(((Partition(0), Offset(5)), false)),
+            Said::MadeUp(_) | Said::CopyOf(_) | Said::Nothing => None,
+        };
+        if let Some((letter, edited)) = tried {
+            expected.tries.insert(offset as u64, (letter, edited, outcome));
+        } else if matches!(outcome, Outcome::DeadLettered(_)) {
+            expected.letters += 1;
+        }
+        let is_row = tried.is_none() && outcome != Outcome::Rerouted && is_here(&key);
+        if let Some(upload) = draw.event().upload_id.filter(|_| is_row) {
+            expected.upload(upload, outcome, matches!(said, Said::CopyOf(_)));
         }
     }
     expected

@@ -5,6 +5,7 @@ use aggregator::chain::{Chain, Step};
 use schemas::commit::{CommitRecord, Fate, Source};
 use schemas::distinct::Distinct;
 use schemas::partial::{DayPartial, UserPartial};
+use schemas::redrive::Try;
 use schemas::row::{DeadLetter, RowKey, decode_upload_ledger};
 use schemas::{Day, Ledger, Offset, Reason, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,6 +75,17 @@ impl Truth {
             };
             self.upload(record, to, counted.source, word);
         }
+        for (redriven, outcome, _) in record.tries() {
+            let key = RowKey::Redrive {
+                tenant: redriven.redrive.tenant.to_owned(),
+                day: Timestamp::from_millis(redriven.accepted_ms).quarter().day(),
+                accepted_ms: redriven.accepted_ms,
+                letter: redriven.partition,
+                offset: redriven.offset,
+                copy: redriven.copy,
+            };
+            self.count(key, to, (format!("{outcome:?}"), 0), (false, 0));
+        }
         for exception in record.exceptions() {
             let word = match exception.fate {
                 Fate::DeadLettered(refusal) => refusal.reason.word(),
@@ -86,6 +98,12 @@ impl Truth {
             let Fate::DeadLettered(refusal) = exception.fate else {
                 continue;
             };
+            if record
+                .redrives()
+                .any(|redriven| redriven.copy == exception.offset)
+            {
+                continue;
+            }
             let key = RowKey::DeadLetter {
                 tenant: refusal.tenant.to_owned(),
                 day: Timestamp::from_millis(refusal.accepted_ms).quarter().day(),
@@ -168,6 +186,10 @@ pub fn cells(key: &RowKey, value: &[u8]) -> Cells {
             Cells::from([((letter.reason.word().to_owned(), 0), (1, 0))])
         }
         RowKey::Distinct { .. } => Cells::from([((format!("{value:?}"), 0), (1, 0))]),
+        RowKey::Redrive { .. } => {
+            let tried = Try::decode(value).unwrap();
+            Cells::from([((format!("{:?}", tried.outcome), 0), (1, 0))])
+        }
         RowKey::Upload { .. } => {
             let ledger = decode_upload_ledger(value).unwrap();
             assert!(ledger.balanced());

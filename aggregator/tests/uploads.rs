@@ -45,6 +45,7 @@ impl World {
             value: Some(value),
             origin,
             kind,
+            redrive: None,
         };
         self.next += 1;
         let schemas = Schemas::new(Some(OWN_SCHEMA));

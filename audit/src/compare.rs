@@ -41,6 +41,7 @@ pub(crate) fn compare(
         shared,
         days: FxHashSet::default(),
         letters: FxHashSet::default(),
+        tries: FxHashSet::default(),
         uploads: FxHashSet::default(),
         sketches: sources
             .iter()
@@ -85,6 +86,7 @@ struct Check<'c, 'w> {
     users: Vec<Vec<u64>>,
     days: FxHashSet<(Partition, u32, Day)>,
     letters: FxHashSet<(Partition, Offset)>,
+    tries: FxHashSet<(Partition, Offset)>,
     /// Ledgers, and facts by their offset.
     uploads: FxHashSet<(Partition, Id, Option<Offset>)>,
     /// By partition.
@@ -120,6 +122,7 @@ impl Check<'_, '_> {
                 accepted_ms,
                 offset,
             } => self.letter(row, tenant, *day, *accepted_ms, *offset),
+            RowKey::Redrive { copy, .. } => self.tried(row, *copy),
             RowKey::Upload {
                 tenant,
                 day,
@@ -286,6 +289,15 @@ impl Check<'_, '_> {
             .then_some(Expected { version, value })
     }
 
+    fn tried(&mut self, row: &Row, copy: Offset) -> Option<Expected> {
+        let tried = self.source(row.partition)?.fold.rows.tries.get(&copy)?;
+        (tried.key(copy) == row.key).then_some(())?;
+        let (version, value) = (tried.version, tried.fault(&row.value));
+        self.tries
+            .insert((row.partition, copy))
+            .then_some(Expected { version, value })
+    }
+
     fn upload(&mut self, row: &Row, id: &Id, day: Day, fact: Option<Offset>) -> Option<Expected> {
         if day != upload::day(id.1) {
             return None;
@@ -325,6 +337,7 @@ impl Check<'_, '_> {
             users,
             days,
             letters,
+            tries,
             uploads,
             sketches,
             sketched,
@@ -384,6 +397,11 @@ impl Check<'_, '_> {
                     accepted_ms: letter.accepted_ms,
                     offset: *offset,
                 });
+            }
+            for (copy, tried) in &rows.tries {
+                if !tries.contains(&(partition, *copy)) {
+                    miss(tried.key(*copy));
+                }
             }
             let ledgers = rows.uploads.ledgers.keys().map(|id| (id, None));
             let facts = rows

@@ -3,9 +3,10 @@
 use crate::look::CouldNotLook;
 use crate::names::Names;
 use crate::outcomes::{Came, Concluded, Verdict};
-use crate::record::{Finding, Reading, Refused, accepted_ms};
+use crate::record::{Finding, Reading, Refused, accepted_ms, tried};
 use crate::rows::{Letter, Rows};
 use crate::seen::{Known, Seen};
+use crate::tries::Tried;
 use crate::uploads::Id;
 use log::Record;
 use log::batch::Origin;
@@ -36,6 +37,8 @@ pub(crate) struct Fold {
     pub(crate) max_append_ms: i64,
     pub(crate) rows: Rows,
     seen: Seen,
+    /// Dead letters of this partition that had their effect through a try.
+    healed: FxHashSet<Offset>,
     /// Types counted, by tenant.
     types: FxHashMap<Box<str>, FxHashSet<u32>>,
 }
@@ -49,6 +52,7 @@ impl Fold {
             max_append_ms: 0,
             rows: Rows::default(),
             seen: Seen::default(),
+            healed: FxHashSet::default(),
             types: FxHashMap::default(),
         }
     }
@@ -60,13 +64,24 @@ impl Fold {
         record: &Record<'a>,
         concluded: Option<&Concluded<'_>>,
         shared: &mut Shared<'_>,
-    ) -> Result<(Verdict<'a>, Came), CouldNotLook> {
+    ) -> Result<(Verdict<'a>, Came<'a>), CouldNotLook> {
         let said = concluded.and_then(Concluded::refusal);
         let ruled_unknown = said.is_some_and(|refusal| refusal.reason == Reason::UnknownSchema);
         self.note(record, &mut shared.origins);
         let mut upload: Option<Id> = None;
         let mut copy_of = None;
-        let verdict = match shared.reading.look(record, self.partition, ruled_unknown)? {
+        let finding = shared.reading.look(record, self.partition, ruled_unknown)?;
+        let redriven = match &finding {
+            Finding::Event(_) | Finding::Refused(_) | Finding::Ruled => {
+                tried(record, self.partition, shared.reading.partitions)
+            }
+            Finding::Held(_) | Finding::Fact(_) | Finding::Misplaced(_) => None,
+        };
+        let verdict = match finding {
+            Finding::Event(event) if redriven.is_some() => {
+                let here = redriven.filter(|redriven| redriven.partition == self.partition);
+                self.remember(event, record.offset, here.map(|redriven| redriven.offset), shared)
+            }
             Finding::Event(event) => {
                 upload = id_of(&event);
                 let origin = record.origin.filter(|origin| origin.held && upload.is_some());
@@ -75,7 +90,7 @@ impl Fold {
                     .map(|origin| origin.offset);
                 match copy_of {
                     Some(original) if !self.rows.uploads.copy(original) => Verdict::Repeated,
-                    _ => self.remember(event, record.offset, shared),
+                    _ => self.remember(event, record.offset, None, shared),
                 }
             }
             Finding::Held(event) => {
@@ -107,7 +122,12 @@ impl Fold {
                 })
             }
         };
-        if let Verdict::Refused(refused) = &verdict {
+        let outcome = verdict.outcome();
+        if let Some(redriven) = &redriven {
+            let detail = said.map(|refusal| refusal.detail);
+            let row = Tried::new(redriven, outcome, detail, self.rows.present());
+            self.rows.tries.insert(record.offset, row);
+        } else if let Verdict::Refused(refused) = &verdict {
             let letter = Letter {
                 version: Offset(0),
                 accepted_ms: accepted_ms(record),
@@ -120,13 +140,17 @@ impl Fold {
             self.rows.refuse(record.offset, letter);
             upload = refused.upload.map(|(upload, _)| (refused.tenant.clone(), upload));
         }
-        let outcome = verdict.outcome();
         self.ledger.add_outcome(outcome);
         if let Some(id) = upload.clone() {
             let version = self.rows.present();
             self.rows.uploads.add(id, outcome, copy_of.is_some(), version);
         }
-        Ok((verdict, Came { upload, copy_of }))
+        let came = Came {
+            upload,
+            copy_of,
+            redriven,
+        };
+        Ok((verdict, came))
     }
 
     fn note(&mut self, record: &Record<'_>, origins: &mut FxHashSet<(Partition, Offset)>) {
@@ -142,30 +166,42 @@ impl Fold {
         }
     }
 
-    fn remember<'a>(&mut self, event: Event<'a>, offset: Offset, shared: &mut Shared<'_>) -> Verdict<'a> {
+    /// `letter`: the dead letter of this partition that the event is a try for.
+    fn remember<'a>(
+        &mut self,
+        event: Event<'a>,
+        offset: Offset,
+        letter: Option<Offset>,
+        shared: &mut Shared<'_>,
+    ) -> Verdict<'a> {
         let print = self.seen.print(&event);
-        let known = self.seen.look(print);
         let event_type = shared.types.number(&event.tenant, &event.event_type);
-        match known {
+        match self.seen.look(print) {
             Known::Other => return Verdict::Refused(Refused::of(&event, Reason::KeyConflict)),
-            Known::Same if event.reverse => {
-                let Some(quarter) = self.seen.reverse(print, &event) else {
-                    return Verdict::Duplicate;
-                };
-                let place = (quarter, true);
-                self.rows
-                    .count((&event, offset), place, event_type, &mut shared.users);
-                return Verdict::Reversed(Box::new(event), quarter);
-            }
-            Known::Same => return Verdict::Duplicate,
+            Known::Same if !event.reverse || self.seen.is_reversed(print) => return Verdict::Duplicate,
             Known::New if event.reverse => {
                 return Verdict::Refused(Refused::of(&event, Reason::ReversalUnmatched));
             }
-            Known::New => {}
+            Known::Same | Known::New => {}
+        }
+        // What is left would change the counts, which no letter may do twice.
+        if letter.is_some_and(|letter| self.healed.contains(&letter)) {
+            return Verdict::Repeated;
+        }
+        if event.reverse {
+            let Some(quarter) = self.seen.reverse(print, &event) else {
+                return Verdict::Duplicate;
+            };
+            self.healed.extend(letter);
+            let place = (quarter, true);
+            self.rows
+                .count((&event, offset), place, event_type, &mut shared.users);
+            return Verdict::Reversed(Box::new(event), quarter);
         }
         if !self.admits(&event.tenant, event_type) {
             return Verdict::Refused(Refused::of(&event, Reason::TooManyTypes));
         }
+        self.healed.extend(letter);
         self.seen.remember(print, &event);
         let place = (event.occurred_at.quarter(), false);
         self.rows

@@ -9,6 +9,7 @@ mod record; // what one record is
 mod seen; // which keys were counted, with which content
 mod names; // users and types, each once in memory
 mod uploads; // uploads: ledgers, facts, copies that must be there
+mod tries; // tries to redrive dead letters
 mod rows; // the rows that must be
 mod sketches; // the sketches of distinct users that must be
 mod positions; // where a user's events must lie

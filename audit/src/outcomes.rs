@@ -5,6 +5,7 @@ use crate::record::Refused;
 use crate::uploads::Id;
 use schemas::commit::{CommitRecord, Counted, Exception, Fate, Refusal, Source};
 use schemas::key::Hashing;
+use schemas::redrive::Redriven;
 use schemas::upload::Fact;
 use schemas::{Event, Offset, Partition, Quarter, limits};
 use std::iter::Peekable;
@@ -32,11 +33,13 @@ pub(crate) enum Verdict<'a> {
 
 /// Where a record came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Came {
+pub(crate) struct Came<'a> {
     /// The upload.
     pub(crate) upload: Option<Id>,
     /// The held record that it is a copy of.
     pub(crate) copy_of: Option<Offset>,
+    /// The dead letter that it is a try for.
+    pub(crate) redriven: Option<Redriven<'a>>,
 }
 
 /// What the chain says of a record.
@@ -48,12 +51,14 @@ pub(crate) enum Concluded<'c> {
         tenant: &'c str,
         event_type: &'c str,
         upload: Option<&'c Id>,
+        redriven: Option<Redriven<'c>>,
     },
     /// It was not.
     Exception {
         fate: Fate<'c>,
         upload: Option<&'c Id>,
         copy_of: Option<Offset>,
+        redriven: Option<Redriven<'c>>,
     },
 }
 
@@ -63,17 +68,20 @@ pub(crate) struct Conclusions<'c> {
     uploads: &'c [Id],
     counted: Peekable<Box<dyn Iterator<Item = Counted<'c>> + 'c>>,
     exceptions: Peekable<Box<dyn Iterator<Item = Exception<'c>> + 'c>>,
+    redrives: Peekable<Box<dyn Iterator<Item = Redriven<'c>> + 'c>>,
 }
 
 impl<'c> Conclusions<'c> {
     pub(crate) fn of(record: &'c CommitRecord) -> Self {
         let counted: Box<dyn Iterator<Item = Counted<'c>> + 'c> = Box::new(record.counted());
         let exceptions: Box<dyn Iterator<Item = Exception<'c>> + 'c> = Box::new(record.exceptions());
+        let redrives: Box<dyn Iterator<Item = Redriven<'c>> + 'c> = Box::new(record.redrives());
         Self {
             types: &record.types,
             uploads: &record.uploads,
             counted: counted.peekable(),
             exceptions: exceptions.peekable(),
+            redrives: redrives.peekable(),
         }
     }
 
@@ -97,6 +105,7 @@ impl<'c> Conclusions<'c> {
                     tenant,
                     event_type,
                     upload: self.upload(entry.source),
+                    redriven: self.redriven(entry.offset),
                 },
             )
         } else {
@@ -106,10 +115,17 @@ impl<'c> Conclusions<'c> {
                 fate: entry.fate,
                 upload: self.upload(entry.source),
                 copy_of: entry.source.and_then(|source| source.copy_of),
+                redriven: self.redriven(entry.offset),
             };
             (entry.offset, concluded)
         };
         Some((offset, concluded))
+    }
+
+    /// What is said of the record at `offset` as a redriven copy.
+    fn redriven(&mut self, offset: Offset) -> Option<Redriven<'c>> {
+        while self.redrives.next_if(|redriven| redriven.copy < offset).is_some() {}
+        self.redrives.next_if(|redriven| redriven.copy == offset)
     }
 
     fn upload(&self, source: Option<Source>) -> Option<&'c Id> {
@@ -119,7 +135,7 @@ impl<'c> Conclusions<'c> {
 
 /// What must be and what the chain says in words, where they differ.
 pub(crate) fn differ(
-    (verdict, came): &(Verdict<'_>, Came),
+    (verdict, came): &(Verdict<'_>, Came<'_>),
     accepted_ms: i64,
     concluded: Option<&Concluded<'_>>,
     hashing: &Hashing,
@@ -146,7 +162,7 @@ pub(crate) fn differ(
         },
         _ => return other(),
     };
-    let (upload, copy_of) = concluded.map_or((None, None), Concluded::came);
+    let (upload, copy_of, redriven) = concluded.map_or((None, None, None), Concluded::came);
     // A fact names its upload itself.
     let expected = match verdict {
         Verdict::Noted(fact) => upload.filter(|(tenant, id)| (tenant, id) == (&fact.tenant, &fact.upload)),
@@ -155,6 +171,7 @@ pub(crate) fn differ(
     fields.extend(named([
         ("upload", upload == expected),
         ("original", copy_of == came.copy_of),
+        ("redrive", redriven == came.redriven),
     ]));
     (!fields.is_empty()).then(|| {
         (
@@ -229,11 +246,21 @@ impl Verdict<'_> {
 }
 
 impl<'c> Concluded<'c> {
-    /// The upload and the original that it names.
-    fn came(&self) -> (Option<&'c Id>, Option<Offset>) {
+    /// The upload, the original, and the dead letter that it names.
+    fn came(&self) -> (Option<&'c Id>, Option<Offset>, Option<Redriven<'c>>) {
         match self {
-            Self::Counted { entry, upload, .. } => (*upload, entry.source.and_then(|source| source.copy_of)),
-            Self::Exception { upload, copy_of, .. } => (*upload, *copy_of),
+            Self::Counted {
+                entry,
+                upload,
+                redriven,
+                ..
+            } => (*upload, entry.source.and_then(|source| source.copy_of), *redriven),
+            Self::Exception {
+                upload,
+                copy_of,
+                redriven,
+                ..
+            } => (*upload, *copy_of, *redriven),
         }
     }
 

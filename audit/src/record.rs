@@ -9,6 +9,7 @@ use log::batch::Kind;
 use rustc_hash::FxHashMap;
 use schemas::avro::{self, Foreign};
 use schemas::event::check_tenant;
+use schemas::redrive::{Redrive, Redriven};
 use schemas::upload::{Fact, What};
 use schemas::{Event, Field, Partition, Reason, Timestamp, json, key, limits};
 use std::collections::hash_map::Entry;
@@ -92,6 +93,26 @@ pub(crate) fn accepted_ms(record: &Record<'_>) -> i64 {
         Some(origin) => origin.append_ms,
         None => record.append_ms,
     }
+}
+
+/// The dead letter that a record of `partition` was put back for, by its headers; `None` where they do not say so, or say what cannot
+/// be. A try is an event of its own behind its letter, and no copy of a held record.
+pub(crate) fn tried<'a>(record: &Record<'a>, partition: Partition, partitions: u32) -> Option<Redriven<'a>> {
+    let (Some(origin), Some(header)) = (record.origin, record.redrive) else {
+        return None;
+    };
+    let ahead = origin.partition == partition && origin.offset >= record.offset;
+    let nowhere = origin.partition.0 >= partitions || origin.offset.0 > i64::MAX as u64;
+    if record.kind != Kind::Event || origin.held || ahead || nowhere {
+        return None;
+    }
+    Some(Redriven {
+        copy: record.offset,
+        partition: origin.partition,
+        offset: origin.offset,
+        accepted_ms: origin.append_ms,
+        redrive: Redrive::decode(header).ok()?,
+    })
 }
 
 impl Reading<'_> {

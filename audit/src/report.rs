@@ -331,6 +331,16 @@ fn write_key(f: &mut fmt::Formatter<'_>, key: &RowKey) -> fmt::Result {
                 "row of dead_letters ({tenant:?}, {day}, {time}, offset {offset})"
             )
         }
+        RowKey::Redrive {
+            tenant,
+            letter,
+            offset,
+            copy,
+            ..
+        } => write!(
+            f,
+            "row of dead_letters ({tenant:?}, {letter}/{offset}) on its redriven copy at {copy}"
+        ),
         RowKey::Upload {
             tenant, upload, fact, ..
         } => match fact {

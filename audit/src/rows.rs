@@ -4,6 +4,7 @@
 //! event, put in order when they are compared.
 
 use crate::names::Names;
+use crate::tries::Tried;
 use crate::uploads::Uploads;
 use rustc_hash::FxHashMap;
 use schemas::commit::Link;
@@ -23,6 +24,8 @@ pub(crate) struct Rows {
     pub(crate) days: FxHashMap<(u32, Day), DayRow>,
     /// By offset.
     pub(crate) letters: BTreeMap<Offset, Letter>,
+    /// By the offset of the redriven copy.
+    pub(crate) tries: BTreeMap<Offset, Tried>,
     pub(crate) uploads: Uploads,
     /// First and last day with a counted event.
     pub(crate) span: Option<(Day, Day)>,

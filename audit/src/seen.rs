@@ -67,6 +67,11 @@ impl Seen {
         }
     }
 
+    /// Whether what was counted under this key was taken back.
+    pub(crate) fn is_reversed(&self, print: Print) -> bool {
+        self.reversed.contains(&print.key)
+    }
+
     /// Takes back what was counted under this key: where that was, or nothing if it was taken back before.
     pub(crate) fn reverse(&mut self, print: Print, event: &Event<'_>) -> Option<Quarter> {
         let counted = || self.assigned.get(&print.key).copied();

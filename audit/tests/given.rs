@@ -3,6 +3,7 @@
 use crate::ports::Stored;
 use crate::rig::{Given, Made, OWN_SCHEMA, PARTITIONS, Said, make};
 use log::batch::Origin;
+use schemas::redrive::Redrive;
 use schemas::{Amount, Event, Offset, Partition, Reason, Timestamp, avro, key, limits, wire};
 
 /// Id of a schema of another writer.
@@ -43,6 +44,7 @@ pub fn stored(key: &str, value: Vec<u8>, at: i64) -> Stored {
         value: Some(value),
         origin: None,
         append_ms: START_MS + 7_200_000 + at,
+        redrive: None,
     }
 }
 
@@ -188,6 +190,69 @@ pub fn every_outcome() -> Given {
         (stamped(4), Said::Duplicate),
     ];
     vec![zero, one]
+}
+
+/// A letter of partition 0 that is too new for its type and heals, with tries of every end in partition 0, and one in partition 1 of which
+/// the letter's own lane knows nothing.
+pub fn redriven() -> Given {
+    let (letter, reason) = (event(&key_in(0, 0), "u1", "click", 0), Reason::ReversalUnmatched);
+    let back = |event: &Event<'static>| Event {
+        reverse: true,
+        ..event.clone()
+    };
+    let place = (Partition(0), Offset(0));
+    let mended = Event {
+        reverse: false,
+        ..event(&key::redrive_key(place, PARTITIONS), "u2", "view", 0)
+    };
+    let other = Event {
+        amount: None,
+        ..mended.clone()
+    };
+    let try_of = |event: &Event<'static>, at: i64, edited: bool| {
+        let redrive = Redrive {
+            tenant: "default",
+            who: "k1",
+            at_ms: 5,
+            edited,
+        };
+        Stored {
+            origin: Some(Origin {
+                partition: place.0,
+                offset: place.1,
+                append_ms: START_MS + 7_200_000,
+                held: false,
+            }),
+            redrive: Some(redrive.encode()),
+            ..avro(event, at)
+        }
+    };
+    let refused = |reason| Said::Refused(reason, "default", "u1");
+    let zero = vec![
+        (avro(&back(&letter), 0), refused(reason)),
+        (try_of(&back(&letter), 1, false), refused(reason)),
+        (avro(&letter, 2), counted(letter.clone())),
+        (
+            try_of(&back(&letter), 3, false),
+            Said::Reversed(Box::new(letter.clone())),
+        ),
+        (try_of(&back(&letter), 4, false), Said::Duplicate),
+        (try_of(&mended, 5, true), Said::Repeated),
+        (avro(&mended, 6), counted(mended.clone())),
+        (try_of(&mended, 7, true), Said::Duplicate),
+        (
+            try_of(&other, 8, true),
+            Said::Refused(Reason::KeyConflict, "default", "u2"),
+        ),
+    ];
+    let foreign = event(&key_in(1, 0), "u3", "click", 0);
+    let one = vec![(try_of(&foreign, 0, false), counted(foreign.clone()))];
+    vec![zero, one]
+}
+
+/// The world of [`redriven`].
+pub fn redriven_world() -> Made {
+    make(&redriven(), &[vec![(0, 3), (3, 9)], vec![(0, 1)]])
 }
 
 /// The world of [`every_outcome`].

@@ -11,6 +11,7 @@ mod chain_faults;
 mod given;
 mod moving;
 mod ports;
+mod redrives;
 mod right;
 mod rig;
 mod store_faults;

@@ -12,6 +12,8 @@ pub struct Stored {
     pub value: Option<Vec<u8>>,
     pub origin: Option<Origin>,
     pub append_ms: i64,
+    /// The header of a redriven copy.
+    pub redrive: Option<Vec<u8>>,
 }
 
 /// Offsets of the changelog that each record of it takes: itself and a gap.
@@ -47,6 +49,7 @@ impl LogReader for Log {
                 value: stored.value.as_deref(),
                 origin: stored.origin,
                 kind: Kind::Event,
+                redrive: stored.redrive.as_deref(),
             });
         }
         Ok(batch)

@@ -3,11 +3,13 @@
 
 use crate::ports::{Changelog, Log, STRIDE, Stored};
 use audit::{CouldNotLook, Report, Settings, World, audit};
+use log::batch::Origin;
 use schemas::commit::{Counted, Entries, Exception, Fate, Fresh, Head, Link, Refusal, cut_at};
 use schemas::distinct::Distinct;
 use schemas::generation::{FOLD_VERSION, Generation, PARTITIONER};
 use schemas::key::{Hashing, Secret};
 use schemas::partial::{DayPartial, UserPartial};
+use schemas::redrive::{Redrive, Redriven, Try};
 use schemas::row::{DeadLetter, Progress, Row, RowKey, View};
 use schemas::{Event, Ledger, Offset, Outcome, Partition, Reason, Timestamp};
 use std::collections::BTreeMap;
@@ -22,7 +24,10 @@ pub const OWN_SCHEMA: u32 = 7;
 #[derive(Clone, Debug)]
 pub enum Said {
     Counted(Box<Event<'static>>),
+    /// It takes back this event.
+    Reversed(Box<Event<'static>>),
     Duplicate,
+    Repeated,
     Rerouted(Partition),
     /// Why, tenant, user.
     Refused(Reason, &'static str, &'static str),
@@ -176,16 +181,24 @@ impl Product {
     fn add(&mut self, entries: &mut Entries, offset: Offset, to: Offset, stored: &Stored, said: &Said) {
         let outcome = match said {
             Said::Counted(event) => {
-                self.count(entries, offset, to, event);
+                self.count(entries, offset, to, event, false);
                 Outcome::Counted
             }
-            Said::Duplicate => {
+            Said::Reversed(event) => {
+                self.count(entries, offset, to, event, true);
+                Outcome::Reversed
+            }
+            Said::Duplicate | Said::Repeated => {
+                let fate = match said {
+                    Said::Duplicate => Fate::Duplicate,
+                    _ => Fate::Repeated,
+                };
                 entries.add_exception(&Exception {
                     offset,
-                    fate: Fate::Duplicate,
+                    fate,
                     source: None,
                 });
-                Outcome::Duplicate
+                fate.outcome()
             }
             Said::Rerouted(target) => {
                 entries.add_exception(&Exception {
@@ -210,14 +223,66 @@ impl Product {
                     fate: Fate::DeadLettered(refusal),
                     source: None,
                 });
-                self.letters.push(self.letter(offset, to, &refusal));
+                if stored.redrive.is_none() {
+                    self.letters.push(self.letter(offset, to, &refusal));
+                }
                 Outcome::DeadLettered(*reason)
             }
         };
         self.ledger.add_outcome(outcome);
+        if let Some(header) = &stored.redrive {
+            let (redrive, origin) = (Redrive::decode(header).unwrap(), stored.origin.unwrap());
+            entries.add_redriven(&Redriven {
+                copy: offset,
+                partition: origin.partition,
+                offset: origin.offset,
+                accepted_ms: origin.append_ms,
+                redrive,
+            });
+            self.letters
+                .push(self.tried((offset, to), redrive, origin, outcome));
+        }
     }
 
-    fn count(&mut self, entries: &mut Entries, offset: Offset, to: Offset, event: &Event<'_>) {
+    fn tried(
+        &self,
+        (copy, to): (Offset, Offset),
+        redrive: Redrive<'_>,
+        origin: Origin,
+        outcome: Outcome,
+    ) -> Row {
+        let is_refused = matches!(outcome, Outcome::DeadLettered(_));
+        let value = Try {
+            outcome,
+            detail: if is_refused { "a detail" } else { "" }.to_owned(),
+            who: redrive.who.to_owned(),
+            at_ms: redrive.at_ms,
+            edited: redrive.edited,
+        };
+        let key = RowKey::Redrive {
+            tenant: redrive.tenant.to_owned(),
+            day: Timestamp::from_millis(origin.append_ms).quarter().day(),
+            accepted_ms: origin.append_ms,
+            letter: origin.partition,
+            offset: origin.offset,
+            copy,
+        };
+        Row {
+            key,
+            partition: self.partition,
+            version: to,
+            value: value.encode(),
+        }
+    }
+
+    fn count(
+        &mut self,
+        entries: &mut Entries,
+        offset: Offset,
+        to: Offset,
+        event: &Event<'_>,
+        reversed: bool,
+    ) {
         let hashing = Hashing::new(&generation().secret);
         let quarter = event.occurred_at.quarter();
         let type_index = entries.add_type(&event.tenant, &event.event_type);
@@ -225,7 +290,7 @@ impl Product {
             fingerprint: hashing.fingerprint(&event.tenant, &event.idempotency_key),
             content: hashing.content(event),
             quarter,
-            reversed: false,
+            reversed,
         };
         entries.add_counted(&Counted {
             offset,
@@ -247,12 +312,21 @@ impl Product {
         });
         let row = row.or_default();
         row.0 = to;
-        row.1.add(quarter.of_day(), event.amount);
+        match reversed {
+            true => row.1.take_back(quarter.of_day(), event.amount),
+            false => row.1.add(quarter.of_day(), event.amount),
+        }
         let (user, link) = (event.user_id.to_string(), self.link(to));
         let row = self.users.entry(RowKey::User { tenant, user, day }).or_default();
         row.0 = to;
-        row.1.add(&event_type, quarter.of_day(), event.amount);
-        row.1.remember(offset, false, link);
+        match reversed {
+            true => row.1.take_back(&event_type, quarter.of_day(), event.amount),
+            false => row.1.add(&event_type, quarter.of_day(), event.amount),
+        }
+        row.1.remember(offset, reversed, link);
+        if reversed {
+            return;
+        }
         let (tenant, user) = (event.tenant.to_string(), &event.user_id);
         let row = self.sketches.entry(RowKey::Distinct {
             tenant,

@@ -150,7 +150,7 @@ fn a_surplus_row_is_found_in_each_view() {
                 RowKey::Day { event_type, .. } | RowKey::Distinct { event_type, .. } => event_type.push('x'),
                 RowKey::User { day, .. } => *day = Day(7),
                 RowKey::DeadLetter { offset, .. } => *offset = Offset(14),
-                RowKey::Upload { .. } => unreachable!(),
+                RowKey::Redrive { .. } | RowKey::Upload { .. } => unreachable!(),
             }
             made.rows.push(row);
         };

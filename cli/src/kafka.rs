@@ -6,6 +6,7 @@ use aggregator::service::Handles;
 use anyhow::Context;
 use log::kafka::{Admin, KafkaAppender, KafkaChainReader, KafkaLane, KafkaReader, Settings};
 use log::{Appender, ChainReader, Lane, LogError, LogReader};
+use query_api::Retention;
 use schema_registry_converter::async_impl::schema_registry::SrSettings;
 use schemas::generation::{FOLD_VERSION, Generation};
 use service::config::{Config, Consistency};
@@ -72,6 +73,20 @@ fn look(settings: &Settings) -> Result<Option<Generation>, LogError> {
     };
     admin.check(&generation)?;
     Ok(Some(generation))
+}
+
+/// How long the topic of events keeps its records, by its settings as they are now.
+pub(crate) fn retention(settings: &Settings) -> Result<Retention, LogError> {
+    let topic = Admin::new(settings)?.describe(&settings.events)?;
+    let topic = topic.ok_or_else(|| LogError::Wrong(format!("there is no topic {}", settings.events)))?;
+    let said = |name: &str| topic.config.get(name).and_then(|text| text.parse::<i64>().ok());
+    Ok(match (said("retention.ms"), said("retention.bytes")) {
+        (Some(..0), Some(..0)) => Retention::Forever,
+        // A limit in bytes may strike at any time.
+        (Some(_), Some(0..)) => Retention::Bounded(None),
+        (Some(ms @ 0..), Some(..0)) => Retention::Bounded(Some(ms.unsigned_abs())),
+        (None, _) | (_, None) => Retention::Unknown,
+    })
 }
 
 async fn wait(shutdown: &Shutdown) -> anyhow::Result<()> {

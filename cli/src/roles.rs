@@ -174,6 +174,17 @@ enum Source {
 }
 
 impl Source {
+    /// Says how long the log keeps records.
+    fn retention(&self) -> query_api::AskRetention {
+        match self {
+            Self::Embedded(_) => Box::new(|| Ok(query_api::Retention::Forever)),
+            Self::Kafka(settings) => {
+                let settings = settings.clone();
+                Box::new(move || kafka::retention(&settings))
+            }
+        }
+    }
+
     fn opener(&self) -> query_api::OpenReader {
         match self {
             Self::Embedded(log) => {
@@ -218,7 +229,7 @@ fn query_router(
         generation: Arc::new(generation.clone()),
         ends: Arc::new(LogEnds::new(source.opener(), generation.partitions)),
         appender,
-        letters: Arc::new(LogLetters::new(source.opener())),
+        letters: Arc::new(LogLetters::new(source.opener(), source.retention())),
         limits: world.config.query.clone(),
         progress: ProgressWatch::start(store, metrics.clone(), world.shutdown.clone()),
         metrics,

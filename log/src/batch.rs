@@ -1,6 +1,7 @@
 //! Records by the batch: one arena of bytes and a list of ranges, so that neither a record that is appended nor one
 //! that is read costs an allocation.
 
+use schemas::redrive::HEADER_BYTES;
 use schemas::{Offset, Partition};
 use std::ops::Range;
 
@@ -14,8 +15,17 @@ pub struct Chunk {
     ends: Vec<(u32, u32)>,
     headers: Vec<(String, Vec<u8>)>,
     kind: Kind,
-    /// Where each record came from, if these are copies: as many as records, or none.
-    origins: Vec<Origin>,
+    /// What each record is a copy of, if these are copies: as many as records, or none.
+    copies: Vec<Copied>,
+}
+
+/// What a record says as a copy.
+#[derive(Clone, Debug)]
+struct Copied {
+    origin: Origin,
+    redrive: Option<Vec<u8>>,
+    /// Whether the original had a key, and a value.
+    has: (bool, bool),
 }
 
 impl Chunk {
@@ -43,12 +53,47 @@ impl Chunk {
     /// Adds a copy of a record. A chunk holds copies alone, or none.
     pub fn push_copy(&mut self, key: &[u8], value: &[u8], origin: Origin) {
         self.push(key, value);
-        self.origins.push(origin);
+        self.copies.push(Copied {
+            origin,
+            redrive: None,
+            has: (true, true),
+        });
+    }
+
+    /// Adds a redriven copy of a dead letter, which may lack a key or a value; `redrive` is its header.
+    pub fn push_redrive(
+        &mut self,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        origin: Origin,
+        redrive: Vec<u8>,
+    ) {
+        self.push(key.unwrap_or_default(), value.unwrap_or_default());
+        self.copies.push(Copied {
+            origin,
+            redrive: Some(redrive),
+            has: (key.is_some(), value.is_some()),
+        });
     }
 
     /// Where record `index` was copied from, if it is a copy.
     pub fn origin(&self, index: usize) -> Option<Origin> {
-        self.origins.get(index).copied()
+        self.copies.get(index).map(|copied| copied.origin)
+    }
+
+    /// The header of record `index` that says that it is redriven, if it is.
+    pub fn redrive(&self, index: usize) -> Option<&[u8]> {
+        self.copies.get(index)?.redrive.as_deref()
+    }
+
+    /// Key and value of record `index` as they are sent: only a redriven copy may lack them.
+    pub fn sent<'a>(
+        &self,
+        index: usize,
+        (key, value): (&'a [u8], &'a [u8]),
+    ) -> (Option<&'a [u8]>, Option<&'a [u8]>) {
+        let (has_key, has_value) = self.copies.get(index).map_or((true, true), |copied| copied.has);
+        (has_key.then_some(key), has_value.then_some(value))
     }
 
     /// Says what the records of this chunk are; events where nothing is said.
@@ -63,7 +108,7 @@ impl Chunk {
 
     /// Whether its records are plain events, which carry no header.
     pub fn is_plain(&self) -> bool {
-        self.kind == Kind::Event && self.headers.is_empty() && self.origins.is_empty()
+        self.kind == Kind::Event && self.headers.is_empty() && self.copies.is_empty()
     }
 
     /// Headers that every record of this chunk carries beside its kind and origin.
@@ -76,7 +121,8 @@ impl Chunk {
         &self.headers
     }
 
-    /// The headers of record `index`: those of all records of the chunk, and those that say its kind and its origin.
+    /// The headers of record `index`: those of all records of the chunk, and those that say its kind, its origin and that it is
+    /// redriven.
     pub fn headers_of(&self, index: usize) -> Vec<(String, Vec<u8>)> {
         let mut headers = self.headers.clone();
         if let Some(word) = self.kind.word() {
@@ -84,6 +130,9 @@ impl Chunk {
         }
         if let Some(origin) = self.origin(index) {
             headers.push((ORIGIN_HEADER.to_owned(), origin.encode()));
+        }
+        if let Some(redrive) = self.redrive(index) {
+            headers.push((REDRIVE_HEADER.to_owned(), redrive.to_vec()));
         }
         headers
     }
@@ -140,6 +189,8 @@ pub struct Record<'a> {
     pub origin: Option<Origin>,
     /// What it is, by its headers.
     pub kind: Kind,
+    /// The header [`REDRIVE_HEADER`], whatever it holds.
+    pub redrive: Option<&'a [u8]>,
 }
 
 /// What a record of `events` is.
@@ -197,6 +248,9 @@ const HELD: &str = "held";
 /// it where the original was held.
 pub const ORIGIN_HEADER: &str = "tidemark-origin";
 
+/// Name of the header that says that a copy is a redriven dead letter; its value is a [`schemas::redrive::Redrive`].
+pub const REDRIVE_HEADER: &str = "tidemark-redrive";
+
 impl Origin {
     /// The header's value.
     pub fn encode(self) -> Vec<u8> {
@@ -245,6 +299,7 @@ struct Meta {
     value: Option<Range<u32>>,
     origin: Option<Origin>,
     kind: Kind,
+    redrive: Option<Range<u32>>,
 }
 
 impl RecordBatch {
@@ -261,6 +316,9 @@ impl RecordBatch {
     pub fn push(&mut self, record: Record<'_>) {
         let key = record.key.map(|key| self.store(key));
         let value = record.value.map(|value| self.store(value));
+        // A longer one is not ours.
+        let redrive = record.redrive.filter(|redrive| redrive.len() <= HEADER_BYTES);
+        let redrive = redrive.map(|redrive| self.store(redrive));
         self.records.push(Meta {
             offset: record.offset,
             append_ms: record.append_ms,
@@ -268,6 +326,7 @@ impl RecordBatch {
             value,
             origin: record.origin,
             kind: record.kind,
+            redrive,
         });
     }
 
@@ -280,6 +339,7 @@ impl RecordBatch {
             value: meta.value.clone().map(|range| slice(&self.bytes, range)),
             origin: meta.origin,
             kind: meta.kind,
+            redrive: meta.redrive.clone().map(|range| slice(&self.bytes, range)),
         })
     }
 

@@ -220,3 +220,38 @@ async fn a_record_says_its_kind_and_each_copy_its_own_origin() {
     ];
     assert_eq!(read, expected);
 }
+
+#[tokio::test]
+async fn a_redriven_copy_is_read_as_it_was_written_also_without_key_or_value() {
+    let settings = with_topics("redrives", 1);
+    let appender = KafkaAppender::open(&settings).unwrap();
+    let origin = Origin {
+        partition: Partition(0),
+        offset: Offset(7),
+        append_ms: 5,
+        held: false,
+    };
+    let mut copies = Chunk::new(Partition(0));
+    let sent = [
+        (Some(&b"key"[..]), Some(&b"value"[..]), &b"one"[..]),
+        (None, Some(b"value"), b"two"),
+        (Some(b"key"), None, b"three"),
+        (Some(b""), Some(b""), b"four"),
+    ];
+    for (key, value, header) in sent {
+        copies.push_redrive(key, value, origin, header.to_vec());
+    }
+    appender.append(copies).await.unwrap();
+    let mut reader = KafkaReader::new(&settings).unwrap();
+    let batch = reader
+        .read(Partition(0), Offset(0), Offset(4), 1_000_000)
+        .unwrap();
+    let read: Vec<_> = batch
+        .iter()
+        .map(|record| (record.key, record.value, record.redrive.unwrap(), record.origin))
+        .collect();
+    assert_eq!(
+        read,
+        sent.map(|(key, value, header)| (key, value, header, Some(origin)))
+    );
+}

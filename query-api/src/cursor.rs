@@ -7,6 +7,7 @@
 use crate::digest::Digest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use schemas::row::LetterPlace;
 use schemas::{Offset, Partition};
 use service::http::Problem;
 use uuid::Uuid;
@@ -36,9 +37,39 @@ impl Position {
         }
     }
 
+    /// The place of a row, or of the letter that it is a try for.
+    pub(crate) fn of(place: LetterPlace) -> Self {
+        Self {
+            accepted_ms: place.accepted_ms,
+            partition: place.partition,
+            offset: place.offset,
+        }
+    }
+
     /// As the store wants it.
-    pub(crate) fn key(self) -> (i64, Partition, Offset) {
-        (self.accepted_ms, self.partition, self.offset)
+    pub(crate) fn place(self) -> LetterPlace {
+        LetterPlace {
+            accepted_ms: self.accepted_ms,
+            partition: self.partition,
+            offset: self.offset,
+            copy: None,
+        }
+    }
+
+    /// The last place before this one.
+    pub(crate) fn just_before(self) -> Self {
+        match (self.partition.0.checked_sub(1), self.offset.0.checked_sub(1)) {
+            (_, Some(offset)) => Self {
+                offset: Offset(offset),
+                ..self
+            },
+            (Some(partition), None) => Self {
+                accepted_ms: self.accepted_ms,
+                partition: Partition(partition),
+                ..Self::before(self.accepted_ms)
+            },
+            (None, None) => Self::before(self.accepted_ms),
+        }
     }
 
     /// The cursor of this place in the answer to `question`.

@@ -1,4 +1,5 @@
-//! `GET /v1/dead-letters/{id}`: one dead letter with the bytes that were sent.
+//! `GET /v1/dead-letters/{id}`: one dead letter with the bytes that were sent, the event in them where it can be read, and what became of
+//! each try to redrive it.
 //!
 //! Its id is its place on `events`, and the bytes are read there. The view has rows by day, so the record says the day, and
 //! the row says that it is a dead letter and whose: bytes of a record without such a row are never shown.
@@ -7,17 +8,18 @@ use crate::QueryApi;
 use crate::caller::Caller;
 use crate::cursor::Position;
 use crate::dead_letters::Line;
-use crate::letters::LogRecord;
+use crate::decoded::decode;
+use crate::letters::{LogRecord, Retention};
 use crate::params::{Params, RawQuery, invalid};
-use crate::reads::{CALL_DEADLINE, malformed};
 use crate::reflected::ENDS_AGE;
-use crate::scan;
+use crate::tries::{self, Letter, TryLine};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use schemas::row::{DeadLetter, View};
-use schemas::{Offset, Partition};
+use schemas::row::View;
+use schemas::{Offset, Partition, Timestamp};
 use serde::Serialize;
+use serde_json::Value;
 use service::http::Problem;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -44,6 +46,16 @@ pub(crate) struct Answer {
     value_bytes: Option<usize>,
     /// Whether only the beginning of it is shown.
     value_truncated: bool,
+    /// The event, in the shape that `POST /v1/events` takes.
+    event: Option<Value>,
+    /// Why there is none.
+    undecoded: Option<String>,
+    /// All tries, oldest first.
+    redrives: Vec<TryLine>,
+    /// From when on the log may drop the bytes; none where it keeps them for ever or does not say.
+    kept_until: Option<String>,
+    /// `forever`, `bounded` or `unknown`.
+    retention: &'static str,
 }
 
 /// `GET /v1/dead-letters/{id}`.
@@ -69,40 +81,15 @@ pub(crate) async fn show(
         partition,
         offset,
     };
-    let letter = letter(&api, &caller, at).await?;
+    let letter = tries::find(&api, &caller.letter_tenants(), at).await?;
     api.confirm(View::DeadLetters, &reflected).await?;
-    Ok(Json(answer(at, letter.ok_or_else(none)?, record)))
-}
-
-/// The row at exactly this place.
-async fn letter(api: &QueryApi, caller: &Caller, at: Position) -> Result<Option<DeadLetter>, Problem> {
-    let day = scan::day(at.accepted_ms);
-    let before = match (at.partition.0.checked_sub(1), at.offset.0.checked_sub(1)) {
-        (_, Some(offset)) => Position {
-            offset: Offset(offset),
-            ..at
-        },
-        (Some(partition), None) => Position {
-            accepted_ms: at.accepted_ms,
-            partition: Partition(partition),
-            ..Position::before(at.accepted_ms)
-        },
-        (None, None) => Position::before(at.accepted_ms),
-    };
-    for tenant in caller.letter_tenants() {
-        let call = api.store.dead_letter_rows(&tenant, day, Some(before.key()), 1);
-        let rows = api.read(CALL_DEADLINE, call).await?;
-        if let Some(row) = rows.first().filter(|row| scan::position(row) == Some(at)) {
-            return DeadLetter::decode(&row.value)
-                .map(Some)
-                .map_err(|cause| malformed(&cause));
-        }
-    }
-    Ok(None)
+    let letter = letter.ok_or_else(none)?;
+    let retention = api.letters.retention().await;
+    Ok(Json(answer(&api, letter, record, retention)))
 }
 
 /// Partition and offset of an id, written in one way only, so that one dead letter has one id.
-fn place(id: &str) -> Option<(Partition, Offset)> {
+pub(crate) fn place(id: &str) -> Option<(Partition, Offset)> {
     let (partition, offset) = id.split_once('-')?;
     let place = (Partition(partition.parse().ok()?), Offset(offset.parse().ok()?));
     // No log has more, and no store could hold it.
@@ -110,12 +97,28 @@ fn place(id: &str) -> Option<(Partition, Offset)> {
     (is_place && format!("{}-{}", place.0, place.1) == id).then_some(place)
 }
 
-fn answer(at: Position, letter: DeadLetter, record: LogRecord) -> Answer {
+fn answer(api: &QueryApi, letter: Letter, record: LogRecord, retention: Retention) -> Answer {
+    let (event, undecoded) = match decode(&record, api.generation.schema_id) {
+        Ok(event) => (Some(event), None),
+        Err(why) => (None, Some(why)),
+    };
+    let (retention, kept_ms) = match retention {
+        Retention::Forever => ("forever", None),
+        Retention::Unknown => ("unknown", None),
+        Retention::Bounded(ms) => ("bounded", ms),
+    };
+    let kept_until = kept_ms.map(|ms| {
+        let ms = record
+            .append_ms
+            .saturating_add(i64::try_from(ms).unwrap_or(i64::MAX));
+        Timestamp::from_millis(ms).rfc3339()
+    });
+    let redrives = letter.tries.iter().map(TryLine::new).collect();
     let key = record.key.as_deref();
     let key_utf8 = key.and_then(|key| std::str::from_utf8(key).ok());
     let value = record.value.as_deref();
     Answer {
-        line: Line::new(at, letter),
+        line: Line::new(letter, api.limits.redrive_tries),
         key: key_utf8.map(shown_text),
         key_hex: key.filter(|_| key_utf8.is_none()).map(hex),
         value_utf8: value
@@ -124,6 +127,11 @@ fn answer(at: Position, letter: DeadLetter, record: LogRecord) -> Answer {
         value_hex: value.map(hex),
         value_bytes: value.map(<[u8]>::len),
         value_truncated: value.is_some_and(|value| value.len() > SHOWN_BYTES),
+        event,
+        undecoded,
+        redrives,
+        kept_until,
+        retention,
     }
 }
 

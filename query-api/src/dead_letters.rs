@@ -10,18 +10,19 @@ use crate::format::Format;
 use crate::params::{self, Params, RawQuery, invalid};
 use crate::reflected::{AsOf, ENDS_AGE, Reflected};
 use crate::reply::Reply;
-use crate::scan::{self, Scan};
+use crate::scan::{self, Filter, Scan};
+use crate::tries::{self, Letter, TryLine};
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono::{DateTime, NaiveTime, TimeDelta};
 use futures::stream::{self, Stream};
-use schemas::row::{DeadLetter, View};
+use schemas::row::View;
 use schemas::{Reason, Timestamp};
 use serde::Serialize;
 use service::http::Problem;
-use std::collections::BTreeSet;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// Dead letters of a page, unless told otherwise.
 const LIMIT: usize = 100;
@@ -34,7 +35,7 @@ const DEFAULT_MS: i64 = 7 * DAY_MS;
 const CLOCK_MARGIN_MS: i64 = DAY_MS;
 
 /// The members of a line, as a table shows them.
-const COLUMNS: [&str; 7] = [
+const COLUMNS: [&str; 12] = [
     "id",
     "reason",
     "accepted_at",
@@ -42,6 +43,11 @@ const COLUMNS: [&str; 7] = [
     "offset",
     "user_id",
     "detail",
+    "state",
+    "tries",
+    "upload_id",
+    "row",
+    "last_redrive",
 ];
 
 /// A page of dead letters.
@@ -65,23 +71,40 @@ pub(crate) struct Line {
     /// None where it could not be read.
     pub(crate) user_id: Option<String>,
     pub(crate) detail: String,
+    /// `open`, `redriven` or `quarantined`.
+    state: &'static str,
+    /// How often it was redriven.
+    tries: usize,
+    /// The upload that it came in, and its row there.
+    upload_id: Option<Uuid>,
+    row: Option<u64>,
+    /// What became of the last try.
+    last_redrive: Option<TryLine>,
 }
 
 impl Line {
-    pub(crate) fn new(at: Position, letter: DeadLetter) -> Self {
+    /// `most_tries`: how many may fail.
+    pub(crate) fn new(letter: Letter, most_tries: u32) -> Self {
+        let (id, at, state) = (letter.id(), letter.at, letter.state(most_tries));
+        let row = letter.row;
         Self {
-            id: format!("{}-{}", at.partition, at.offset),
-            reason: letter.reason.word(),
+            id,
+            reason: row.reason.word(),
             accepted_at: Timestamp::from_millis(at.accepted_ms).rfc3339(),
             partition: at.partition.0,
             offset: at.offset.0,
-            user_id: (!letter.user.is_empty()).then_some(letter.user),
-            detail: letter.detail,
+            user_id: (!row.user.is_empty()).then_some(row.user),
+            detail: row.detail,
+            state: state.word(),
+            tries: letter.tries.len(),
+            upload_id: row.upload.map(|(upload, _)| upload),
+            row: row.upload.map(|(_, row)| row).filter(|row| *row > 0),
+            last_redrive: letter.tries.last().map(TryLine::new),
         }
     }
 }
 
-/// `GET /v1/dead-letters?reason&from&to&limit&cursor&format&after&wait`. An export has all of the range, so it has no pages.
+/// `GET /v1/dead-letters?reason&from&to&upload&user&state&limit&cursor&format&after&wait`. An export has all of the range, so it has no pages.
 pub(crate) async fn list(
     State(api): State<Arc<QueryApi>>,
     State(exports): State<Exports>,
@@ -90,7 +113,7 @@ pub(crate) async fn list(
     query: RawQuery,
 ) -> Result<Response, Problem> {
     let known = [
-        "reason", "from", "to", "limit", "cursor", "format", "after", "wait",
+        "reason", "from", "to", "upload", "user", "state", "limit", "cursor", "format", "after", "wait",
     ];
     let params = Params::of(query, &known)?;
     let format = Format::read(&params, &headers)?;
@@ -109,7 +132,7 @@ pub(crate) async fn list(
     let page = scan.run(&api).await?;
     api.confirm(View::DeadLetters, &reflected).await?;
     Ok(reply.json(&Answer {
-        dead_letters: lines(page.letters),
+        dead_letters: lines(&api, page.letters),
         next_cursor: page.next.map(|next| next.encode(&question)),
         as_of,
     }))
@@ -121,7 +144,7 @@ fn question(params: &Params, caller: &Caller) -> Result<Digest, Problem> {
     for name in ["from", "to"] {
         question = question.and(params.one(name)?.unwrap_or_default());
     }
-    Ok(question.and(format!("{:?}", reasons(params)?)))
+    Ok(question.and(filter(params)?.words()))
 }
 
 /// An export under way.
@@ -139,7 +162,7 @@ impl Export {
                 return Ok(None);
             };
             let page = export.scan.run(&export.api).await?;
-            let lines = lines(page.letters);
+            let lines = lines(&export.api, page.letters);
             match page.next {
                 Some(next) => {
                     export.scan.after = next;
@@ -154,24 +177,21 @@ impl Export {
     }
 }
 
-fn lines(letters: Vec<(Position, DeadLetter)>) -> Vec<Line> {
+fn lines(api: &QueryApi, letters: Vec<Letter>) -> Vec<Line> {
+    let most_tries = api.limits.redrive_tries;
     letters
         .into_iter()
-        .map(|(at, letter)| Line::new(at, letter))
+        .map(|letter| Line::new(letter, most_tries))
         .collect()
 }
 
 /// Dead letters of the last seven days, oldest first, `limit` at most.
-pub(crate) async fn recent(
-    api: &QueryApi,
-    caller: &Caller,
-    limit: usize,
-) -> Result<Vec<(Position, DeadLetter)>, Problem> {
+pub(crate) async fn recent(api: &QueryApi, caller: &Caller, limit: usize) -> Result<Vec<Letter>, Problem> {
     let now_ms = (api.clock)().millis();
     let reflected = api.reflected(View::DeadLetters, None, ENDS_AGE).await?;
     let mut scan = Scan {
         tenants: caller.letter_tenants(),
-        reasons: BTreeSet::new(),
+        filter: Filter::default(),
         after: Position::before(now_ms.saturating_sub(DEFAULT_MS).max(0)),
         to_ms: now_ms.saturating_add(CLOCK_MARGIN_MS),
         limit,
@@ -191,9 +211,28 @@ pub(crate) async fn recent(
 }
 
 fn read(params: &Params, api: &QueryApi, caller: &Caller, question: &Digest) -> Result<Scan, Problem> {
+    let range = (params.one("from")?, params.one("to")?);
+    let (from_ms, to_ms) = range_ms(api, range)?;
+    let cursor = params.one("cursor")?;
+    let cursor = cursor.map(|text| Position::decode(text, question)).transpose()?;
+    let begin = Position::before(from_ms);
+    Ok(Scan {
+        tenants: caller.letter_tenants(),
+        filter: filter(params)?,
+        after: cursor.map_or(begin, |cursor| cursor.max(begin)),
+        to_ms,
+        limit: params.limit(LIMIT_MAX)?.unwrap_or(LIMIT),
+    })
+}
+
+/// The range of acceptance in milliseconds, the end not included: of the last seven days where no beginning is named.
+pub(crate) fn range_ms(
+    api: &QueryApi,
+    (from, to): (Option<&str>, Option<&str>),
+) -> Result<(i64, i64), Problem> {
     let now_ms = (api.clock)().millis();
-    let to = instant(params, "to", 1)?;
-    let from_ms = instant(params, "from", 0)?
+    let to = instant(to, "to", 1)?;
+    let from_ms = instant(from, "from", 0)?
         .unwrap_or_else(|| to.unwrap_or(now_ms).saturating_sub(DEFAULT_MS))
         .max(0);
     let to_ms = to.unwrap_or(i64::MAX).min(
@@ -209,31 +248,34 @@ fn read(params: &Params, api: &QueryApi, caller: &Caller, question: &Digest) -> 
     }
     let days = scan::day(to_ms - 1).0.saturating_sub(scan::day(from_ms).0);
     too_long(i64::from(days) + 1, api.limits.range_limit_days)?;
-    let cursor = params.one("cursor")?;
-    let cursor = cursor.map(|text| Position::decode(text, question)).transpose()?;
-    let begin = Position::before(from_ms);
-    Ok(Scan {
-        tenants: caller.letter_tenants(),
-        reasons: reasons(params)?,
-        after: cursor.map_or(begin, |cursor| cursor.max(begin)),
-        to_ms,
-        limit: params.limit(LIMIT_MAX)?.unwrap_or(LIMIT),
+    Ok((from_ms, to_ms))
+}
+
+fn filter(params: &Params) -> Result<Filter, Problem> {
+    Ok(Filter {
+        reasons: params.all("reason").map(reason).collect::<Result<_, _>>()?,
+        upload: params.one("upload")?.map(upload).transpose()?,
+        user: params.one("user")?.map(str::to_owned),
+        state: params.one("state")?.map(tries::State::of_word).transpose()?,
     })
 }
 
-fn reasons(params: &Params) -> Result<BTreeSet<Reason>, Problem> {
-    let of_word = |word| {
-        Reason::from_word(word).ok_or_else(|| {
-            let words = Reason::ALL.map(Reason::word).join(", ");
-            invalid("reason", &format!("must be one of {words}"))
-        })
-    };
-    params.all("reason").map(of_word).collect()
+/// A reason by its word.
+pub(crate) fn reason(word: &str) -> Result<Reason, Problem> {
+    Reason::from_word(word).ok_or_else(|| {
+        let words = Reason::ALL.map(Reason::word).join(", ");
+        invalid("reason", &format!("must be one of {words}"))
+    })
+}
+
+/// The id of an upload.
+pub(crate) fn upload(text: &str) -> Result<Uuid, Problem> {
+    Uuid::parse_str(text).map_err(|_| invalid("upload", "must be the id of an upload, a UUID"))
 }
 
 /// A time in milliseconds, rounded up; of a date its midnight in UTC, `days` later.
-fn instant(params: &Params, name: &'static str, days: i64) -> Result<Option<i64>, Problem> {
-    let Some(text) = params.one(name)? else {
+fn instant(text: Option<&str>, name: &'static str, days: i64) -> Result<Option<i64>, Problem> {
+    let Some(text) = text else {
         return Ok(None);
     };
     if let Some(date) = params::date(text) {

@@ -1,5 +1,6 @@
 //! Answers questions about what was counted, over HTTP. It reads the view store and nothing else counts here: a value is the
-//! sum of the partials of all source partitions. All that it writes are the facts by which held uploads are released or discarded.
+//! sum of the partials of all source partitions. All that it writes are the facts by which held uploads are released or discarded, and
+//! redriven copies of dead letters.
 //!
 //! Every answer says what it is as of. Progress is read first and rows after it, so `as_of` is a lower bound: the answer holds
 //! all that is before it, and may hold a little more. A view that cannot answer says so; it must never answer with zeros
@@ -63,6 +64,10 @@ mod ledger;
 mod cursor;
 /// Dead letters in order of time, over tenants and days.
 mod scan;
+/// A dead letter with the tries to redrive it.
+mod tries;
+/// The event in a dead letter's bytes.
+mod decoded;
 /// `GET /v1/dead-letters`.
 mod dead_letters;
 /// `GET /v1/dead-letters/{id}`.
@@ -82,7 +87,7 @@ mod metrics;
 
 pub use ends::{Ends, LogEnds};
 pub use health::health_router;
-pub use letters::{LetterBytes, LogLetters, LogRecord};
+pub use letters::{AskRetention, LetterBytes, LogLetters, LogRecord, RecordAt, Retention};
 pub use metrics::Metrics;
 pub use reader::{LogAway, OpenReader};
 pub use watch::ProgressWatch;
@@ -108,7 +113,7 @@ pub struct QueryApi {
     pub generation: Arc<Generation>,
     /// Where the log ends.
     pub ends: Arc<dyn Ends>,
-    /// Takes the facts by which held uploads are released or discarded. Nothing else is written here.
+    /// Takes the facts by which held uploads are released or discarded, and redriven copies. Nothing else is written here.
     pub appender: Arc<dyn Appender>,
     /// The records behind dead letters.
     pub letters: Arc<dyn LetterBytes>,

@@ -137,7 +137,10 @@ fn add(tally: &mut Tally, row: &Row, buckets: &Buckets, types: &Types) -> Result
                 tally.add(*day, event_type, cells, buckets, types);
             }
         }
-        RowKey::DeadLetter { .. } | RowKey::Upload { .. } | RowKey::Distinct { .. } => {}
+        RowKey::DeadLetter { .. }
+        | RowKey::Redrive { .. }
+        | RowKey::Upload { .. }
+        | RowKey::Distinct { .. } => {}
     }
     Ok(())
 }

@@ -6,8 +6,8 @@
 
 use crate::QueryApi;
 use crate::caller::Caller;
-use crate::cursor::Position;
 use crate::params::{self, RawQuery};
+use crate::tries::Letter;
 use crate::waiting::too_many;
 use crate::watch::{Seen, WaitEnd};
 use crate::{days, dead_letters};
@@ -18,7 +18,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, NaiveDate};
 use schemas::Offset;
-use schemas::row::{DeadLetter, View};
+use schemas::row::View;
 use serde_json::{Value, json};
 use service::access::{self, API_KEY, Scope};
 use service::http::Problem;
@@ -108,7 +108,7 @@ pub(crate) async fn failed(
     };
     ready(&api, View::DeadLetters).await?;
     let letters = dead_letters::recent(&api, &caller, limit).await?;
-    let jobs: Vec<Value> = letters.into_iter().map(|(at, letter)| job(at, letter)).collect();
+    let jobs: Vec<Value> = letters.into_iter().map(job).collect();
     Ok(Json(json!({"queueName": QUEUE, "failedJobs": jobs})).into_response())
 }
 
@@ -128,14 +128,14 @@ fn admitted(who: Option<access::Caller>, headers: &HeaderMap) -> Result<Caller, 
     }
 }
 
-fn job(at: Position, letter: DeadLetter) -> Value {
-    let id = format!("{}-{}", at.partition, at.offset);
+fn job(letter: Letter) -> Value {
+    let (id, row) = (letter.id(), letter.row);
     json!({
-        "data": {"userId": letter.user, "deadLetter": format!("/v1/dead-letters/{id}")},
+        "data": {"userId": row.user, "deadLetter": format!("/v1/dead-letters/{id}")},
         "id": id,
-        "error": letter.reason.word(),
-        "failedReason": letter.detail,
-        "timestamp": at.accepted_ms,
+        "error": row.reason.word(),
+        "failedReason": row.detail,
+        "timestamp": letter.at.accepted_ms,
     })
 }
 

@@ -5,16 +5,15 @@
 
 use crate::QueryApi;
 use crate::cursor::Position;
-use crate::reads::{CALL_DEADLINE, malformed};
-use schemas::row::{DeadLetter, Row, RowKey};
+use crate::tries::{self, Found, Letter, State};
+use schemas::row::{LetterPlace, Row};
 use schemas::time::{QUARTER_MICROS, QUARTERS_A_DAY};
 use schemas::{Day, Reason, Timestamp};
 use service::http::Problem;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use uuid::Uuid;
 
-/// Rows that one call of the store brings.
-const CALL_ROWS: usize = 500;
 /// Rows that one request looks at.
 const SCANNED_ROWS: usize = 20_000;
 /// Days that one request looks at.
@@ -26,8 +25,7 @@ const DAY_MS: i64 = QUARTER_MICROS / 1000 * QUARTERS_A_DAY as i64;
 #[derive(Debug)]
 pub(crate) struct Scan {
     pub(crate) tenants: Vec<Arc<str>>,
-    /// All of them where none is named.
-    pub(crate) reasons: BTreeSet<Reason>,
+    pub(crate) filter: Filter,
     /// Accepted behind this place.
     pub(crate) after: Position,
     /// Accepted before this millisecond.
@@ -35,10 +33,43 @@ pub(crate) struct Scan {
     pub(crate) limit: usize,
 }
 
+/// What a letter must be beside its time.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
+    /// All of them where none is named.
+    pub(crate) reasons: BTreeSet<Reason>,
+    /// The upload that it came in.
+    pub(crate) upload: Option<Uuid>,
+    /// Its user.
+    pub(crate) user: Option<String>,
+    /// Where its tries leave it.
+    pub(crate) state: Option<State>,
+}
+
+impl Filter {
+    fn takes(&self, letter: &Letter, most_tries: u32) -> bool {
+        let row = &letter.row;
+        let of_reason = self.reasons.is_empty() || self.reasons.contains(&row.reason);
+        let of_upload = self
+            .upload
+            .is_none_or(|upload| row.upload.is_some_and(|(of, _)| of == upload));
+        let of_user = self.user.as_ref().is_none_or(|user| *user == row.user);
+        of_reason && of_upload && of_user && self.state.is_none_or(|state| letter.state(most_tries) == state)
+    }
+
+    /// The filter as a text, for whoever must tell two questions apart.
+    pub(crate) fn words(&self) -> String {
+        format!(
+            "{:?} {:?} {:?} {:?}",
+            self.reasons, self.upload, self.user, self.state
+        )
+    }
+}
+
 /// What was found.
 #[derive(Debug, Default)]
 pub(crate) struct Page {
-    pub(crate) letters: Vec<(Position, DeadLetter)>,
+    pub(crate) letters: Vec<Letter>,
     /// Where to go on; none if there is nothing more.
     pub(crate) next: Option<Position>,
 }
@@ -57,25 +88,24 @@ impl Scan {
                 return Ok(page);
             }
             loop {
-                let (rows, is_all) = self.rows(api, day, at).await?;
-                scanned += rows.len();
-                for (position, row) in rows {
-                    if position.accepted_ms >= self.to_ms {
+                let found = self.letters(api, day, at).await?;
+                scanned += found.rows;
+                for letter in found.letters {
+                    if letter.at.accepted_ms >= self.to_ms {
                         return Ok(page);
                     }
-                    let letter = DeadLetter::decode(&row.value).map_err(|cause| malformed(&cause))?;
-                    if self.reasons.is_empty() || self.reasons.contains(&letter.reason) {
+                    let place = letter.at;
+                    if self.filter.takes(&letter, api.limits.redrive_tries) {
                         if page.letters.len() == self.limit {
                             page.next = Some(at);
                             return Ok(page);
                         }
-                        page.letters.push((position, letter));
+                        page.letters.push(letter);
                     }
-                    at = position;
+                    at = place;
                 }
-                if is_all {
-                    break;
-                }
+                let Some(known_to) = found.known_to else { break };
+                at = at.max(known_to);
                 if scanned >= SCANNED_ROWS {
                     page.next = Some(at);
                     return Ok(page);
@@ -85,31 +115,25 @@ impl Scan {
         Ok(page)
     }
 
-    /// Rows of all tenants on a day behind a place, in order and without gaps, and whether these are all of that day.
-    async fn rows(
-        &self,
-        api: &QueryApi,
-        day: Day,
-        at: Position,
-    ) -> Result<(Vec<(Position, Row)>, bool), Problem> {
-        let mut rows = Vec::new();
-        // Behind the last row of a tenant that has more, another tenant's rows would overtake that tenant's.
-        let mut known_to: Option<Position> = None;
+    /// Letters of all tenants on a day behind a place, in order and without gaps.
+    async fn letters(&self, api: &QueryApi, day: Day, at: Position) -> Result<Found, Problem> {
+        let mut all = Found {
+            letters: Vec::new(),
+            known_to: None,
+            rows: 0,
+        };
+        // Behind the last letter of a tenant that has more, another tenant's would overtake that tenant's.
         for tenant in &self.tenants {
-            let call = api.store.dead_letter_rows(tenant, day, Some(at.key()), CALL_ROWS);
-            let found = api.read(CALL_DEADLINE, call).await?;
-            let is_full = found.len() >= CALL_ROWS;
-            rows.extend(found.into_iter().filter_map(|row| Some((position(&row)?, row))));
-            if is_full {
-                let last = rows.last().map(|(position, _)| *position);
-                known_to = [known_to, last].into_iter().flatten().min();
-            }
+            let found = tries::read(api, tenant, day, at).await?;
+            all.letters.extend(found.letters);
+            all.rows += found.rows;
+            all.known_to = [all.known_to, found.known_to].into_iter().flatten().min();
         }
-        if let Some(known_to) = known_to {
-            rows.retain(|(position, _)| *position <= known_to);
+        if let Some(known_to) = all.known_to {
+            all.letters.retain(|letter| letter.at <= known_to);
         }
-        rows.sort_by_key(|(position, _)| *position);
-        Ok((rows, known_to.is_none()))
+        all.letters.sort_by_key(|letter| letter.at);
+        Ok(all)
     }
 }
 
@@ -118,16 +142,7 @@ pub(crate) fn day(ms: i64) -> Day {
     Timestamp::from_millis(ms).quarter().day()
 }
 
-/// The place of a dead letter's row.
+/// The place of a dead letter's row, or of the letter that a row is a try for.
 pub(crate) fn position(row: &Row) -> Option<Position> {
-    match row.key {
-        RowKey::DeadLetter {
-            accepted_ms, offset, ..
-        } => Some(Position {
-            accepted_ms,
-            partition: row.partition,
-            offset,
-        }),
-        _ => None,
-    }
+    LetterPlace::of(row).map(Position::of)
 }

@@ -65,7 +65,8 @@ async fn dead_letters_are_listed_oldest_first_over_tenants_and_days() {
     assert_eq!(body["as_of"]["offsets"]["0"], 1_000_000);
     let first = json!({
         "id": "1-0", "reason": "undecodable", "accepted_at": "2025-11-02T12:00:00Z", "partition": 1, "offset": 0,
-        "user_id": null, "detail": "what is wrong",
+        "user_id": null, "detail": "what is wrong", "state": "open", "tries": 0, "upload_id": null, "row": null,
+        "last_redrive": null,
     });
     assert_eq!(body["dead_letters"][0], first);
     assert_eq!(body["dead_letters"][1]["user_id"], "u1");
@@ -138,6 +139,9 @@ async fn a_dead_letter_has_the_bytes_that_were_sent() {
         "id": "0-1", "reason": "invalid", "accepted_at": "2025-11-05T11:00:00Z", "partition": 0, "offset": 1,
         "user_id": "u1", "detail": "what is wrong", "key": "key", "value_utf8": "{\"no\":",
         "value_hex": "7b226e6f223a", "value_bytes": 6, "value_truncated": false,
+        "state": "open", "tries": 0, "upload_id": null, "row": null, "last_redrive": null, "redrives": [],
+        "event": null, "undecoded": "event: is not valid JSON at line 1 column 6",
+        "kept_until": "2025-11-08T11:00:00Z", "retention": "bounded",
     });
     assert_eq!(body, expected);
     // Bytes of what was not refused are never shown, nor of another tenant.

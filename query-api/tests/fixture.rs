@@ -1,24 +1,23 @@
 //! A query API over a store and a log that a test fills.
 
+use crate::fake_log::FakeLog;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
-use futures::future::BoxFuture;
-use log::batch::{Kind, Origin};
-use log::{AppendError, Appended, Appender, Chunk, LogError, LogReader, Record, RecordBatch};
-use query_api::{LogEnds, LogLetters, Metrics, OpenReader, ProgressWatch, QueryApi};
+use query_api::{LogEnds, LogLetters, Metrics, ProgressWatch, QueryApi};
 use schemas::generation::{FOLD_VERSION, Generation, PARTITIONER};
 use schemas::key::Secret;
 use schemas::partial::{DayPartial, UserPartial};
 use schemas::receipt::Receipt;
+use schemas::redrive::Try;
 use schemas::row::{DeadLetter, Progress, Row, RowKey, View};
-use schemas::{Amount, Day, Ledger, Offset, Partition, Reason, Timestamp};
+use schemas::{Amount, Day, Ledger, Offset, Outcome, Partition, Reason, Timestamp};
 use serde_json::Value;
 use service::access::Caller;
 use service::metrics::Registry;
 use service::shutdown::Shutdown;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tower::ServiceExt;
 use uuid::Uuid;
@@ -83,7 +82,7 @@ impl Fixture {
             secret: Secret([7; 32]),
             user_buckets: 4,
             fold_version: FOLD_VERSION,
-            schema_id: None,
+            schema_id: Some(7),
             schema_digest: String::new(),
         };
         let router = query_api::router(QueryApi {
@@ -91,7 +90,7 @@ impl Fixture {
             generation: Arc::new(generation),
             ends: Arc::new(LogEnds::new(log.open(), PARTITIONS)),
             appender: log.clone(),
-            letters: Arc::new(LogLetters::new(log.open())),
+            letters: Arc::new(LogLetters::new(log.open(), log.retention())),
             limits: service::config::Query {
                 wait_limit_ms: 2_000,
                 live_readers: 5,
@@ -145,6 +144,52 @@ impl Fixture {
             headers: head.headers,
             body,
         }
+    }
+
+    /// A POST of JSON by somebody.
+    pub async fn post_as(&self, caller: Caller, path: &str, body: impl Into<Body>) -> Answer {
+        let request = Request::post(path).header("content-type", "application/json");
+        let request = request.body(body.into()).unwrap();
+        let response = self.router_of(caller).oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        Answer {
+            status: head.status,
+            headers: head.headers,
+            body: serde_json::from_slice(&bytes).unwrap_or_default(),
+        }
+    }
+
+    pub async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
+        self.post_as(Caller::local(), path, body).await
+    }
+
+    /// Writes the row of a try to redrive a letter.
+    pub async fn try_row(
+        &self,
+        tenant: &str,
+        accepted_ms: i64,
+        letter: (u32, u64),
+        copy: (u32, u64),
+        outcome: Outcome,
+    ) {
+        let tried = Try {
+            outcome,
+            detail: "again".to_owned(),
+            who: "k1".to_owned(),
+            at_ms: NOW_MS + copy.1 as i64,
+            edited: false,
+        };
+        let key = RowKey::Redrive {
+            tenant: tenant.to_owned(),
+            day: Timestamp::from_millis(accepted_ms).quarter().day(),
+            accepted_ms,
+            letter: Partition(letter.0),
+            offset: Offset(letter.1),
+            copy: Offset(copy.1),
+        };
+        let rows = vec![row(key, copy.0, copy.1 + 1, tried.encode())];
+        self.store.upsert(rows).await.unwrap();
     }
 
     /// An answer whose body is yet to be read, to a request with some headers.
@@ -334,142 +379,5 @@ pub async fn eventually(mut holds: impl AsyncFnMut() -> bool) {
     while !holds().await {
         assert!(tokio::time::Instant::now() < deadline, "it never came to hold");
         tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-#[derive(Default)]
-pub struct FakeLog(Mutex<State>);
-
-#[derive(Default)]
-struct State {
-    records: Vec<Stored>,
-    ends: [u64; PARTITIONS as usize],
-    is_away: bool,
-    looks: usize,
-}
-
-struct Stored {
-    partition: u32,
-    offset: u64,
-    append_ms: i64,
-    key: Option<Vec<u8>>,
-    value: Option<Vec<u8>>,
-    origin: Option<Origin>,
-}
-
-impl FakeLog {
-    fn open(self: &Arc<Self>) -> OpenReader {
-        let log = Arc::clone(self);
-        Box::new(move || Ok(Box::new(FakeReader(Arc::clone(&log)))))
-    }
-
-    pub fn append(&self, partition: u32, append_ms: i64, key: Option<&[u8]>, value: Option<&[u8]>) -> u64 {
-        self.append_copy(partition, append_ms, key, value, None)
-    }
-
-    pub fn append_copy(
-        &self,
-        partition: u32,
-        append_ms: i64,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-        origin: Option<Origin>,
-    ) -> u64 {
-        let mut state = self.0.lock().unwrap();
-        let offset = state.ends[partition as usize];
-        state.ends[partition as usize] += 1;
-        let (key, value) = (key.map(<[u8]>::to_vec), value.map(<[u8]>::to_vec));
-        state.records.push(Stored {
-            partition,
-            offset,
-            append_ms,
-            key,
-            value,
-            origin,
-        });
-        offset
-    }
-
-    pub fn set_end(&self, partition: u32, end: u64) {
-        self.0.lock().unwrap().ends[partition as usize] = end;
-    }
-
-    pub fn set_away(&self, is_away: bool) {
-        self.0.lock().unwrap().is_away = is_away;
-    }
-
-    /// Where the log of a partition ends.
-    pub fn end(&self, partition: u32) -> u64 {
-        self.0.lock().unwrap().ends[partition as usize]
-    }
-
-    /// Values of a partition.
-    pub fn values(&self, partition: u32) -> Vec<Vec<u8>> {
-        let state = self.0.lock().unwrap();
-        let there = state
-            .records
-            .iter()
-            .filter(|record| record.partition == partition);
-        there.filter_map(|record| record.value.clone()).collect()
-    }
-
-    pub fn looks(&self) -> usize {
-        self.0.lock().unwrap().looks
-    }
-}
-
-impl Appender for FakeLog {
-    fn append(&self, chunk: Chunk) -> BoxFuture<'static, Result<Appended, AppendError>> {
-        if self.0.lock().unwrap().is_away {
-            return Box::pin(async { Err(AppendError::Unavailable("10.0.0.8 refused".to_owned())) });
-        }
-        let offsets: Vec<u64> = chunk
-            .iter()
-            .map(|(key, value)| FakeLog::append(self, chunk.partition.0, NOW_MS, Some(key), Some(value)))
-            .collect();
-        let appended = Appended {
-            first: Offset(offsets[0]),
-            next: Offset(offsets[offsets.len() - 1] + 1),
-        };
-        Box::pin(async move { Ok(appended) })
-    }
-}
-
-struct FakeReader(Arc<FakeLog>);
-
-impl LogReader for FakeReader {
-    fn range(&mut self, partition: Partition) -> Result<(Offset, Offset), LogError> {
-        let mut state = self.0.0.lock().unwrap();
-        state.looks += 1;
-        match state.is_away {
-            true => Err(LogError::Away("10.0.0.8 refused".to_owned())),
-            false => Ok((Offset(0), Offset(state.ends[partition.0 as usize]))),
-        }
-    }
-
-    fn read(
-        &mut self,
-        partition: Partition,
-        next: Offset,
-        end: Offset,
-        _: usize,
-    ) -> Result<RecordBatch, LogError> {
-        let state = self.0.0.lock().unwrap();
-        let mut batch = RecordBatch::new(partition);
-        let there = state
-            .records
-            .iter()
-            .filter(|record| record.partition == partition.0);
-        for record in there.filter(|record| (next.0..end.0).contains(&record.offset)) {
-            batch.push(Record {
-                offset: Offset(record.offset),
-                append_ms: record.append_ms,
-                key: record.key.as_deref(),
-                value: record.value.as_deref(),
-                origin: record.origin,
-                kind: Kind::Event,
-            });
-        }
-        Ok(batch)
     }
 }

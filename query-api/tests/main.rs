@@ -1,6 +1,7 @@
 //! Queries through the router, on an embedded store whose rows are written by hand.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, unreachable_pub)]
 
+mod fake_log;
 mod fixture;
 mod days;
 mod zones;

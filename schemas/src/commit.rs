@@ -11,6 +11,7 @@
 //! uploads:   count x (tenant text, id 16)
 //! counted:   count x (offset delta, fingerprint 16, content 5, quarter and flag 3, type index, user text, amount, source)
 //! exceptions: count x (offset delta, tag, ..., source)
+//! redrives:  count x (offset delta of the copy, partition, offset and accepted_ms of the dead letter, tenant text, who text, at_ms, edited u8)
 //! ```
 //! with varints as in [`crate::wire`]. An amount is 0 for none, else its zigzag + 1. A tag is 0 duplicate,
 //! 1 rerouted (to), 2 repeated, 3 held, 4 noted (bytes), 16 + reason dead-lettered (accepted_ms, tenant, user, detail, row + 1).
@@ -177,7 +178,7 @@ impl Fate<'_> {
 }
 
 impl Fresh {
-    /// What is remembered of a held record's copy, so that no other counts.
+    /// What is remembered of a held record's copy, or of a dead letter's, so that no other counts.
     pub fn of_copy(fingerprint: Fingerprint) -> Self {
         Self {
             fingerprint,

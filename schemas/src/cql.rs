@@ -88,6 +88,9 @@ const DEAD_LETTERS: &[Column] = &[
     column("accepted_ms", "bigint", Kind::Clustering, ["0", "0"]),
     P,
     column("log_offset", "bigint", Kind::Clustering, ["0", "0"]),
+    // Where a redriven copy lies; -1 in both for the dead letter itself.
+    column("q", "int", Kind::Clustering, ["0", "0"]),
+    column("copy_offset", "bigint", Kind::Clustering, ["0", "0"]),
     VALUE,
 ];
 
@@ -192,7 +195,7 @@ mod tests {
             (View::Distinct, "PRIMARY KEY ((tenant, day), event_type, p)"),
             (
                 View::DeadLetters,
-                "PRIMARY KEY ((tenant, day), accepted_ms, p, log_offset)",
+                "PRIMARY KEY ((tenant, day), accepted_ms, p, log_offset, q, copy_offset)",
             ),
             (
                 View::Uploads,

@@ -80,6 +80,15 @@ impl Hashing {
         Fingerprint(hasher.finish128().as_u128())
     }
 
+    /// The fingerprint of a dead letter that had its effect through a redriven copy: no key of a tenant has it, and no held record's copy.
+    pub fn redriven(&self, partition: Partition, letter: Offset) -> Fingerprint {
+        let mut hasher = self.fingerprint;
+        hasher.write(&(u64::MAX - 1).to_le_bytes());
+        hasher.write(&partition.0.to_le_bytes());
+        hasher.write(&letter.0.to_le_bytes());
+        Fingerprint(hasher.finish128().as_u128())
+    }
+
     /// The content hash: tenant, user, type, time unless assigned, amount, metadata.
     pub fn content(&self, event: &Event<'_>) -> ContentHash {
         let mut hasher = self.content;
@@ -120,6 +129,10 @@ const CONTENT_KEY: &[u8; 32] = b"tidemark 2026 content key v1\0\0\0\0";
 const BATCH_KEY: &[u8; 32] = b"tidemark 2026 batch row key v1\0\0";
 /// Keeps the hashes of CloudEvents apart from all other uses of BLAKE3.
 const CLOUD_EVENT_KEY: &[u8; 32] = b"tidemark 2026 cloud event key v1";
+/// Keeps the hashes of mended dead letters apart from all other uses of BLAKE3.
+const REDRIVE_KEY: &[u8; 32] = b"tidemark 2026 redrive key v1\0\0\0\0";
+/// Numbers that are tried for a mended letter's key: that none of them fits has a chance of e^-64.
+const REDRIVE_TRIES: u32 = 64;
 
 /// The key of an event that came with a time and without a key: 32 hex digits of BLAKE3 over its content, so that
 /// sending the same file twice is harmless.
@@ -146,6 +159,23 @@ pub fn cloud_event_key(source: &str, id: &str) -> String {
     content.extend_from_slice(source.as_bytes());
     content.extend_from_slice(id.as_bytes());
     hex_128(&blake3::keyed_hash(CLOUD_EVENT_KEY, &content))
+}
+
+/// The key of a mended dead letter: 32 hex digits of BLAKE3 over its place (partition in 4 bytes, offset in 8, little-endian) and the
+/// first number (4 bytes) that brings the key to the letter's own partition, where a copy that was not mended lies too: so one lane
+/// sees all tries of one letter.
+pub fn redrive_key((partition, offset): (Partition, Offset), partitions: u32) -> String {
+    let of_number = |number: u32| {
+        let mut content = Vec::with_capacity(16);
+        content.extend_from_slice(&partition.0.to_le_bytes());
+        content.extend_from_slice(&offset.0.to_le_bytes());
+        content.extend_from_slice(&number.to_le_bytes());
+        hex_128(&blake3::keyed_hash(REDRIVE_KEY, &content))
+    };
+    let numbers = 0..partitions.max(1).saturating_mul(REDRIVE_TRIES);
+    let mut keys = numbers.map(of_number);
+    let belongs = |key: &String| self::partition(key.as_bytes(), partitions) == partition;
+    keys.find(belongs).unwrap_or_else(|| of_number(0))
 }
 
 /// The first 128 bits of a hash as 32 hex digits.
@@ -255,6 +285,36 @@ mod tests {
         for (source, id) in [("/shop1", ""), ("/sho", "p1"), ("1", "/shop"), ("/shop", "2")] {
             assert_ne!(key, cloud_event_key(source, id), "{source} {id}");
         }
+    }
+
+    #[test]
+    fn a_mended_letters_key_is_its_own_and_lies_in_its_partition() {
+        let mut keys = std::collections::BTreeSet::new();
+        for partitions in [1, 3, 64] {
+            for number in 0..partitions {
+                let key = redrive_key((Partition(number), Offset(u64::from(number) * 7)), partitions);
+                assert_eq!(
+                    (key.len(), partition(key.as_bytes(), partitions)),
+                    (32, Partition(number))
+                );
+                keys.insert(key);
+            }
+        }
+        // The first of one partition, of three and of 64 may be one and the same.
+        assert!(keys.len() >= 66, "{}", keys.len());
+        assert_ne!(
+            redrive_key((Partition(0), Offset(1)), 4),
+            redrive_key((Partition(0), Offset(2)), 4)
+        );
+        let hashing = Hashing::new(&Secret([7; 32]));
+        assert_ne!(
+            hashing.redriven(Partition(0), Offset(1)),
+            hashing.copy(Partition(0), Offset(1))
+        );
+        assert_ne!(
+            hashing.redriven(Partition(0), Offset(1)),
+            hashing.redriven(Partition(0), Offset(2))
+        );
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub mod cql;
 pub mod generation;
 pub mod receipt;
 pub mod upload;
+pub mod redrive;
 
 pub use amount::Amount;
 pub use event::{Event, Field, Invalid};

@@ -83,6 +83,21 @@ pub enum RowKey {
         /// Where it lies on `events`.
         offset: Offset,
     },
+    /// Another row of [`View::DeadLetters`]: what became of a redriven copy of a dead letter. The row's partition is that of the copy.
+    Redrive {
+        /// The tenant of the dead letter; empty where none could be read.
+        tenant: String,
+        /// UTC day of the dead letter's acceptance.
+        day: Day,
+        /// When the log took the dead letter, in milliseconds.
+        accepted_ms: i64,
+        /// Partition of the dead letter.
+        letter: Partition,
+        /// Where the dead letter lies in it.
+        offset: Offset,
+        /// Where the copy lies, in the row's partition.
+        copy: Offset,
+    },
     /// A row of [`View::Uploads`].
     Upload {
         /// Whose.
@@ -111,7 +126,7 @@ impl RowKey {
         match self {
             Self::Day { .. } => View::Days,
             Self::User { .. } => View::Users,
-            Self::DeadLetter { .. } => View::DeadLetters,
+            Self::DeadLetter { .. } | Self::Redrive { .. } => View::DeadLetters,
             Self::Upload { .. } => View::Uploads,
             Self::Distinct { .. } => View::Distinct,
         }
@@ -127,8 +142,61 @@ pub struct Row {
     pub partition: Partition,
     /// `to` of the commit record that last changed it: the stamp under which a store keeps the newest.
     pub version: Offset,
-    /// The partial's bytes: [`crate::partial`], [`crate::distinct`], or a [`DeadLetter`].
+    /// The partial's bytes: [`crate::partial`], [`crate::distinct`], a [`DeadLetter`], or a [`crate::redrive::Try`].
     pub value: Vec<u8>,
+}
+
+/// The place of a row among those of [`View::DeadLetters`] of one tenant and day, in their order: a dead letter, and behind it the tries to
+/// redrive it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LetterPlace {
+    /// When the log took the dead letter, in milliseconds.
+    pub accepted_ms: i64,
+    /// Partition of the dead letter.
+    pub partition: Partition,
+    /// Where it lies in it.
+    pub offset: Offset,
+    /// Where a redriven copy lies; none for the dead letter itself.
+    pub copy: Option<(Partition, Offset)>,
+}
+
+impl LetterPlace {
+    /// Behind the dead letter at this place and all tries to redrive it.
+    pub fn behind_all(self) -> Self {
+        Self {
+            copy: Some((Partition(u32::MAX), Offset(u64::MAX))),
+            ..self
+        }
+    }
+
+    /// The place of a row; none where it is of another view.
+    pub fn of(row: &Row) -> Option<Self> {
+        match row.key {
+            RowKey::DeadLetter {
+                accepted_ms, offset, ..
+            } => Some(Self {
+                accepted_ms,
+                partition: row.partition,
+                offset,
+                copy: None,
+            }),
+            RowKey::Redrive {
+                accepted_ms,
+                letter,
+                offset,
+                copy,
+                ..
+            } => Some(Self {
+                accepted_ms,
+                partition: letter,
+                offset,
+                copy: Some((row.partition, copy)),
+            }),
+            RowKey::Day { .. } | RowKey::User { .. } | RowKey::Upload { .. } | RowKey::Distinct { .. } => {
+                None
+            }
+        }
+    }
 }
 
 /// What a row of [`View::DeadLetters`] holds.

@@ -6,7 +6,8 @@ use schemas::commit::{
     self, CommitRecord, Counted, Entries, Exception, Fate, Fresh, Head, Part, Refusal, Source,
 };
 use schemas::key::{ContentHash, Fingerprint};
-use schemas::{Amount, Ledger, Offset, Partition, Quarter, Reason};
+use schemas::redrive::{Redrive, Redriven};
+use schemas::{Amount, Ledger, Offset, Outcome, Partition, Quarter, Reason};
 use uuid::Uuid;
 
 /// What became of one record, with nothing borrowed.
@@ -94,12 +95,53 @@ fn any_source() -> impl Strategy<Value = Option<Source>> {
     proptest::option::of(source)
 }
 
+/// A letter's partition and offset, when it was accepted, and tenant, who, when and whether it was mended.
+type AnyRedrive = ((u32, u64, i64), (String, String, i64, bool));
+
+fn any_redrive() -> impl Strategy<Value = AnyRedrive> {
+    let letter = (any::<u32>(), 0..=i64::MAX as u64, any::<i64>());
+    (letter, ("[a-z]{0,9}", "[a-z]{1,12}", any::<i64>(), any::<bool>()))
+}
+
 /// A long detail is cut between characters.
 fn cut_detail(detail: &str) -> &str {
     &detail[..detail.floor_char_boundary(200)]
 }
 
 impl Said {
+    /// What it is as a try to redrive a dead letter, if it can be one.
+    fn tried<'a>(&self, copy: Offset, redrive: &'a AnyRedrive) -> Option<(Redriven<'a>, Outcome)> {
+        let outcome = match self {
+            Self::Counted { fresh, .. } if fresh.reversed => Outcome::Reversed,
+            Self::Counted { .. } => Outcome::Counted,
+            Self::Duplicate => Outcome::Duplicate,
+            Self::Repeated => Outcome::Repeated,
+            Self::DeadLettered { reason, .. } => Outcome::DeadLettered(*reason),
+            Self::Rerouted(_) | Self::Held | Self::Noted(_) => return None,
+        };
+        let ((partition, offset, accepted_ms), (tenant, who, at_ms, edited)) = redrive;
+        let redriven = Redriven {
+            copy,
+            partition: Partition(*partition),
+            offset: Offset(*offset),
+            accepted_ms: *accepted_ms,
+            redrive: Redrive {
+                tenant,
+                who,
+                at_ms: *at_ms,
+                edited: *edited,
+            },
+        };
+        Some((redriven, outcome))
+    }
+
+    fn detail(&self) -> &str {
+        match self {
+            Self::DeadLettered { detail, .. } => cut_detail(detail),
+            _ => "",
+        }
+    }
+
     fn source(&self, source: Option<Source>) -> Option<Source> {
         let first = Source {
             upload_index: 0,
@@ -169,7 +211,7 @@ proptest! {
     #[test]
     fn what_was_concluded_is_read(
         from in 2_u64..1 << 62,
-        said in proptest::collection::vec((1_u64..5, any_said(), any_source()), 0..60),
+        said in proptest::collection::vec((1_u64..5, any_said(), any_source(), proptest::option::of(any_redrive())), 0..60),
     ) {
         let mut entries = Entries::default();
         prop_assert_eq!(entries.add_type("acme", "click"), 0);
@@ -178,7 +220,8 @@ proptest! {
         prop_assert_eq!(entries.add_upload("other", Uuid::from_u128(7)), 1);
         let mut offset = from;
         let mut places = vec![];
-        for (step, said, source) in &said {
+        let mut tries = vec![];
+        for (step, said, source, redrive) in &said {
             let (at, source) = (Offset(offset), said.source(*source));
             if let Some(counted) = said.counted(at, source) {
                 entries.add_counted(&counted);
@@ -187,6 +230,10 @@ proptest! {
                 entries.add_exception(&exception);
             }
             places.push((at, said, source));
+            if let Some((redriven, outcome)) = redrive.as_ref().and_then(|redrive| said.tried(at, redrive)) {
+                entries.add_redriven(&redriven);
+                tries.push((redriven, outcome, said.detail()));
+            }
             offset += step;
         }
         let head = head(from, offset.max(from + 2));
@@ -207,6 +254,7 @@ proptest! {
         }
         prop_assert_eq!(counted.next(), None);
         prop_assert_eq!(exceptions.next(), None);
+        prop_assert_eq!(record.tries().collect::<Vec<_>>(), tries);
     }
 
     #[test]
@@ -280,7 +328,71 @@ pub(crate) fn small_body() -> Vec<u8> {
             copy_of: None,
         }),
     });
+    entries.add_redriven(&redriven(1004));
     entries.encode(&head(1000, 1005))
+}
+
+pub(crate) fn redriven(copy: u64) -> Redriven<'static> {
+    Redriven {
+        copy: Offset(copy),
+        partition: Partition(1),
+        offset: Offset(300),
+        accepted_ms: 1_705_312_800_123,
+        redrive: Redrive {
+            tenant: "acme",
+            who: "k1",
+            at_ms: 1_705_312_900_456,
+            edited: true,
+        },
+    }
+}
+
+#[test]
+fn a_redriven_copy_without_an_outcome_of_its_own_is_refused() {
+    let record = |fate: Option<Fate<'_>>, copies: &[u64]| {
+        let mut entries = Entries::default();
+        entries.add_upload("acme", Uuid::from_u128(7));
+        let source = Some(Source {
+            upload_index: 0,
+            copy_of: None,
+        });
+        if let Some(fate) = fate {
+            let offset = Offset(1000);
+            entries.add_exception(&Exception { offset, fate, source });
+        }
+        copies
+            .iter()
+            .for_each(|copy| entries.add_redriven(&redriven(*copy)));
+        CommitRecord::decode(entries.encode(&head(1000, 1005)))
+    };
+    let right = record(Some(Fate::Duplicate), &[1000]).unwrap();
+    assert_eq!(right.redrives().collect::<Vec<_>>(), [redriven(1000)]);
+    assert_eq!((right.redrive_count, right.tries().count()), (1, 1));
+    for (fate, copies) in [
+        (None, vec![1000]),
+        (Some(Fate::Duplicate), vec![1001]),
+        (Some(Fate::Duplicate), vec![1000, 1000]),
+        (Some(Fate::Duplicate), vec![2000]),
+        (Some(Fate::Held), vec![1000]),
+        (Some(Fate::Rerouted(Partition(0))), vec![1000]),
+    ] {
+        assert!(record(fate, &copies).is_err(), "{fate:?} {copies:?}");
+    }
+}
+
+#[test]
+fn a_record_without_redrives_spends_one_byte_on_them() {
+    let body = |entries: &Entries| entries.encode(&head(1000, 1005)).len();
+    let mut entries = Entries::default();
+    entries.add_exception(&Exception {
+        offset: Offset(1000),
+        fate: Fate::Duplicate,
+        source: None,
+    });
+    let without = body(&entries);
+    assert_eq!(entries.encode(&head(1000, 1005)).last(), Some(&0));
+    entries.add_redriven(&redriven(1000));
+    assert!(body(&entries) > without + 20);
 }
 
 #[test]

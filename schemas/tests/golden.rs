@@ -3,7 +3,7 @@
 //!
 //! `TIDEMARK_WRITE_GOLDEN=1 cargo test -p schemas` writes the files that are not there yet, and never over one that is.
 
-use crate::commit::{head, small_body};
+use crate::commit::{head, redriven, small_body};
 use crate::given::full_event;
 use schemas::commit::{self, CommitRecord, Fate, Link, Part};
 use schemas::distinct::{Distinct, Union};
@@ -12,8 +12,9 @@ use schemas::key::Secret;
 use schemas::partial::{DayPartial, UserPartial};
 use schemas::positions::REMEMBERED;
 use schemas::receipt::Receipt;
+use schemas::redrive::{Redrive, Try};
 use schemas::row::{DeadLetter, Progress};
-use schemas::{Amount, Day, Event, Ledger, Offset, Partition, Reason, Timestamp, avro, json, key};
+use schemas::{Amount, Day, Event, Ledger, Offset, Outcome, Partition, Reason, Timestamp, avro, json, key};
 use std::path::Path;
 use uuid::Uuid;
 
@@ -105,6 +106,7 @@ fn a_commit_record_in_one_part() {
     let offsets: Vec<u64> = exceptions.iter().map(|exception| exception.offset.0).collect();
     assert_eq!(offsets, [1001, 1003, 1004]);
     assert_eq!(exceptions[1].fate, Fate::Rerouted(Partition(5)));
+    assert_eq!(record.redrives().collect::<Vec<_>>(), [redriven(1004)]);
     let Fate::DeadLettered(refusal) = exceptions[2].fate else {
         panic!("not a dead letter")
     };
@@ -194,6 +196,26 @@ fn a_dead_letter_row() {
         DeadLetter::decode(&golden("dead-letter-1", &row.encode())),
         Ok(row)
     );
+}
+
+#[test]
+fn a_redrive() {
+    let redrive = redriven(0).redrive;
+    let bytes = golden("redrive-1", &redrive.encode());
+    assert_eq!(Redrive::decode(&bytes), Ok(redrive));
+    let row = Try {
+        outcome: Outcome::DeadLettered(Reason::KeyConflict),
+        detail: "the amount differs".into(),
+        who: "k1".into(),
+        at_ms: 1_705_312_900_456,
+        edited: true,
+    };
+    assert_eq!(Try::decode(&golden("try-1", &row.encode())), Ok(row));
+    let hashing = key::Hashing::new(&Secret([7; 32]));
+    let place = (Partition(3), Offset(17));
+    let mut today = hashing.redriven(place.0, place.1).0.to_le_bytes().to_vec();
+    today.extend_from_slice(key::redrive_key(place, 12).as_bytes());
+    golden("keys-redrive-1", &today);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::cassandra::{self, Cassandra};
 use crate::embedded::Embedded;
 use futures::stream::BoxStream;
-use schemas::row::{Progress, Row, View};
+use schemas::row::{LetterPlace, Progress, Row, View};
 use schemas::{Day, Offset, Partition};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -240,12 +240,12 @@ impl Store {
         }
     }
 
-    /// Dead letters of one tenant and UTC day, oldest first, behind `after` (accepted_ms, partition, offset), at most `limit`.
+    /// Dead letters of one tenant and UTC day, oldest first, each with the tries to redrive it behind it, behind `after`, at most `limit` rows.
     pub async fn dead_letter_rows(
         &self,
         tenant: &str,
         day: Day,
-        after: Option<(i64, Partition, Offset)>,
+        after: Option<LetterPlace>,
         limit: usize,
     ) -> Result<Vec<Row>, Error> {
         match self {

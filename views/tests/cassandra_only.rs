@@ -68,7 +68,7 @@ async fn the_probe_finds_what_was_written_without_a_stamp() {
             "a progress row has the stamp",
         ),
         (
-            "INSERT INTO KS.dead_letters_g1 (tenant, day, accepted_ms, p, log_offset, value) VALUES ('', -2, 0, 0, 0, 0x00)",
+            "INSERT INTO KS.dead_letters_g1 (tenant, day, accepted_ms, p, log_offset, q, copy_offset, value) VALUES ('', -2, 0, 0, 0, 0, 0, 0x00)",
             "dead_letters",
             "the probe's row has the stamp",
         ),

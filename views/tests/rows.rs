@@ -42,6 +42,19 @@ pub fn dead_letter(tenant: &str, day: u32, accepted_ms: i64, partition: u32, off
     row(key, partition, offset + 1)
 }
 
+/// A redriven copy at `copy` (partition and offset) of the dead letter at `letter`.
+pub fn redrive(tenant: &str, day: u32, accepted_ms: i64, letter: (u32, u64), copy: (u32, u64)) -> Row {
+    let key = RowKey::Redrive {
+        tenant: tenant.into(),
+        day: Day(day),
+        accepted_ms,
+        letter: Partition(letter.0),
+        offset: Offset(letter.1),
+        copy: Offset(copy.1),
+    };
+    row(key, copy.0, copy.1 + 1)
+}
+
 /// One (row, version) has one value, as in the real thing.
 fn row(key: RowKey, partition: u32, version: u64) -> Row {
     let value = format!("value {version}").into_bytes();

@@ -1,8 +1,8 @@
 //! What both stores must do. Each function is one scenario on an empty store.
 
-use crate::rows::{day, dead_letter, distinct, living, progress, scan, user};
+use crate::rows::{day, dead_letter, distinct, living, progress, redrive, scan, user};
 use futures::TryStreamExt;
-use schemas::row::{Progress, Row, RowKey, View};
+use schemas::row::{LetterPlace, Progress, Row, RowKey, View};
 use schemas::{Day, Offset, Partition};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -272,12 +272,21 @@ pub async fn dead_letters_are_paged_oldest_first_also_without_a_tenant(store: &S
             .upsert(vec![dead_letter(tenant, 10, 0, 0, 1)])
             .await
             .unwrap();
-        let place = |row: &Row| match &row.key {
-            schemas::row::RowKey::DeadLetter {
-                accepted_ms, offset, ..
-            } => (*accepted_ms, row.partition, *offset),
-            other => panic!("{other:?}"),
-        };
+        // Tries, of letters that are there, of one at the last place, and of none.
+        rows.extend((0..400_u32).map(|count| {
+            let letter = u64::from(count / 2 * 3);
+            let moment = letter as i64 / 7;
+            redrive(
+                tenant,
+                9,
+                moment,
+                ((letter % 3) as u32, letter),
+                (count % 2, 5_000),
+            )
+        }));
+        rows.push(redrive(tenant, 9, 4, (1, 7_777), (2, 99_999_999)));
+        store.upsert(rows[1_001..].to_vec()).await.unwrap();
+        let place = |row: &Row| LetterPlace::of(row).unwrap();
         rows.sort_by_key(place);
         let (mut read, mut after) = (Vec::new(), None);
         loop {
@@ -302,7 +311,22 @@ pub async fn dead_letters_are_paged_oldest_first_also_without_a_tenant(store: &S
                 .unwrap(),
             rows
         );
-        let behind = Some((i64::MAX, Partition(u32::MAX), Offset(u64::MAX)));
+        for at in [0, 1, 500, rows.len() - 1] {
+            let behind = place(&rows[at]).behind_all();
+            let expected: Vec<&Row> = rows.iter().filter(|row| place(row) > behind).take(3).collect();
+            let read = store
+                .dead_letter_rows(tenant, Day(9), Some(behind), 3)
+                .await
+                .unwrap();
+            assert_eq!(read.iter().collect::<Vec<_>>(), expected, "{at}");
+        }
+        let behind = LetterPlace {
+            accepted_ms: i64::MAX,
+            partition: Partition(u32::MAX),
+            offset: Offset(u64::MAX),
+            copy: None,
+        };
+        let behind = Some(behind);
         assert!(
             store
                 .dead_letter_rows(tenant, Day(9), behind, 9)
@@ -327,6 +351,13 @@ pub async fn a_scan_yields_every_row_with_its_stamp_and_nothing_reserved(store: 
                     1,
                     3,
                     u64::from(count),
+                ),
+                redrive(
+                    "t",
+                    count % 9,
+                    1,
+                    (3, u64::from(count)),
+                    (count % 3, u64::from(count) + 9),
                 ),
             ]
         })

@@ -206,7 +206,7 @@ impl Lane {
     /// Asks for schemas that are needed, and lets partitions go on whose schema came.
     pub(super) fn learn_schemas(&mut self) -> Result<(), Ended> {
         while let Ok((id, answer)) = self.parts.answers.try_recv() {
-            let known = self.schemas.learn(id, &answer);
+            let known = self.schemas.learn(id, &answer, Instant::now());
             self.tools.metrics.registry(known);
         }
         for (partition, held) in &mut self.held {

@@ -187,6 +187,7 @@ impl Open {
                     value: stored.value,
                     origin: stored.origin,
                     kind: stored.kind,
+                    redrive: stored.redrive,
                 });
                 next = frame.offset.next();
             }

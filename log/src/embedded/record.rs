@@ -1,13 +1,14 @@
 //! Records inside a frame's body. Their offsets are consecutive and their append time is the frame's, so neither is stored.
 //!
 //! ```text
-//! flags u8 (1 key, 2 value, 4 origin, 8 headers, 16 held, 32 fact, 64 the origin is held)
-//! | key | value | origin: partition, offset, append_ms | headers: count, (name, value)...
+//! flags u8 (1 key, 2 value, 4 origin, 8 headers, 16 held, 32 fact, 64 the origin is held, 128 redriven)
+//! | key | value | origin: partition, offset, append_ms | redrive | headers: count, (name, value)...
 //! ```
 //! Numbers are varints, bytes stand behind their length, as in `schemas::wire`.
 
-use crate::batch::{Chunk, Kind, ORIGIN_HEADER, Origin};
+use crate::batch::{Chunk, Kind, ORIGIN_HEADER, Origin, REDRIVE_HEADER};
 use crate::ports::DeadLetterCopy;
+use schemas::redrive::HEADER_BYTES;
 use schemas::wire::{self, Malformed, Reader};
 use schemas::{Offset, Partition};
 
@@ -18,6 +19,7 @@ const HEADERS: u8 = 8;
 const HELD: u8 = 16;
 const FACT: u8 = 32;
 const OF_HELD: u8 = 64;
+const REDRIVE: u8 = 128;
 /// About what a copy's origin takes.
 const ORIGIN_BYTES: usize = 24;
 
@@ -28,6 +30,7 @@ pub(super) struct Stored<'a> {
     pub(super) value: Option<&'a [u8]>,
     pub(super) origin: Option<Origin>,
     pub(super) kind: Kind,
+    pub(super) redrive: Option<&'a [u8]>,
 }
 
 /// What one append brings.
@@ -49,7 +52,9 @@ impl Payload {
         match self {
             Self::Events(chunk) => {
                 let headers = header_bytes(chunk.headers());
-                chunk.bytes() + chunk.len() * (EACH + headers + chunk.origin(0).map_or(0, |_| ORIGIN_BYTES))
+                let redrive = chunk.redrive(0).map_or(0, |_| HEADER_BYTES);
+                let origin = chunk.origin(0).map_or(0, |_| ORIGIN_BYTES);
+                chunk.bytes() + chunk.len() * (EACH + headers + origin + redrive)
             }
             Self::Parts(parts) => parts.iter().map(|part| part.len() + EACH).sum(),
             Self::DeadLetters(copies) => copies.iter().map(dead_letter_bytes).sum(),
@@ -66,13 +71,15 @@ impl Payload {
                     Kind::Fact => FACT,
                 };
                 let mut tail = Vec::new();
-                let mut flags = kind | put_headers(&mut tail, None, chunk.headers());
-                for (index, (key, value)) in chunk.iter().enumerate() {
+                let mut flags = kind | put_headers(&mut tail, (None, None), chunk.headers());
+                for (index, bytes) in chunk.iter().enumerate() {
                     if let Some(origin) = chunk.origin(index) {
                         tail.clear();
-                        flags = kind | put_headers(&mut tail, Some(origin), chunk.headers());
+                        let copied = (Some(origin), chunk.redrive(index));
+                        flags = kind | put_headers(&mut tail, copied, chunk.headers());
                     }
-                    put(body, flags, Some(key), Some(value), &tail);
+                    let (key, value) = chunk.sent(index, bytes);
+                    put(body, flags, key, value, &tail);
                 }
                 chunk.len() as u32
             }
@@ -85,7 +92,7 @@ impl Payload {
             Self::DeadLetters(copies) => {
                 for copy in copies {
                     let mut tail = Vec::new();
-                    let flags = put_headers(&mut tail, None, &copy.headers);
+                    let flags = put_headers(&mut tail, (None, None), &copy.headers);
                     put(
                         body,
                         flags,
@@ -120,7 +127,11 @@ fn put(body: &mut Vec<u8>, flags: u8, key: Option<&[u8]>, value: Option<&[u8]>, 
 }
 
 /// Writes what stands behind a record's value and says its flags. A copy's origin is stored as numbers.
-fn put_headers(tail: &mut Vec<u8>, origin: Option<Origin>, headers: &[(String, Vec<u8>)]) -> u8 {
+fn put_headers(
+    tail: &mut Vec<u8>,
+    (origin, redrive): (Option<Origin>, Option<&[u8]>),
+    headers: &[(String, Vec<u8>)],
+) -> u8 {
     let origin_of =
         |(name, value): &(String, Vec<u8>)| (name == ORIGIN_HEADER).then(|| Origin::decode(value)).flatten();
     let mut flags = 0;
@@ -130,7 +141,13 @@ fn put_headers(tail: &mut Vec<u8>, origin: Option<Origin>, headers: &[(String, V
         wire::put_u64(tail, origin.offset.0);
         wire::put_i64(tail, origin.append_ms);
     }
-    let others = || headers.iter().filter(|header| origin_of(header).is_none());
+    let named = headers.iter().find(|(name, _)| name == REDRIVE_HEADER);
+    if let Some(redrive) = redrive.or(named.map(|(_, value)| value.as_slice())) {
+        flags |= REDRIVE;
+        wire::put_bytes(tail, redrive);
+    }
+    let is_other = |header: &&(String, Vec<u8>)| header.0 != REDRIVE_HEADER && origin_of(header).is_none();
+    let others = || headers.iter().filter(is_other);
     let count = others().count();
     if count > 0 {
         flags |= HEADERS;
@@ -152,9 +169,6 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>) -> Result<Stored<'a>, Malformed>
         FACT => Kind::Fact,
         _ => return Err(reader.malformed()),
     };
-    if flags & !(KEY | VALUE | ORIGIN | HEADERS | HELD | FACT | OF_HELD) != 0 {
-        return Err(reader.malformed());
-    }
     let key = if flags & KEY != 0 {
         Some(reader.bytes()?)
     } else {
@@ -170,6 +184,11 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>) -> Result<Stored<'a>, Malformed>
     } else {
         None
     };
+    let redrive = if flags & REDRIVE != 0 {
+        Some(reader.bytes()?)
+    } else {
+        None
+    };
     if flags & HEADERS != 0 {
         for _ in 0..reader.count(2)? {
             reader.bytes()?;
@@ -181,6 +200,7 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>) -> Result<Stored<'a>, Malformed>
         value,
         origin,
         kind,
+        redrive,
     })
 }
 
@@ -211,6 +231,7 @@ mod tests {
         chunk.set_headers(vec![
             ("other".into(), b"x".to_vec()),
             (ORIGIN_HEADER.into(), origin.encode()),
+            (REDRIVE_HEADER.into(), b"redrive".to_vec()),
         ]);
         let dead = DeadLetterCopy {
             key: "0/1".into(),
@@ -229,7 +250,11 @@ mod tests {
                 ..origin
             },
         );
+        let mut redriven = Chunk::new(Partition(0));
+        redriven.push_redrive(None, Some(b"value"), origin, b"redrive".to_vec());
+        redriven.push_redrive(Some(b"key"), None, origin, b"another".to_vec());
         let payloads = [
+            Payload::Events(redriven),
             Payload::Events(copies),
             Payload::Events(chunk),
             Payload::Parts(vec![b"part".to_vec()]),
@@ -237,7 +262,7 @@ mod tests {
         ];
         let mut body = Vec::new();
         let counts: Vec<u32> = payloads.iter().map(|payload| payload.encode(&mut body)).collect();
-        assert_eq!(counts, [2, 1, 1, 1]);
+        assert_eq!(counts, [2, 2, 1, 1, 1]);
         assert!(body.len() <= payloads.iter().map(Payload::bytes).sum());
 
         let mut reader = Reader::new(&body, "body");
@@ -246,9 +271,19 @@ mod tests {
             value: Some(b"value"),
             origin: Some(origin),
             kind: Kind::Event,
+            redrive: Some(b"redrive"),
         };
+        let first = Stored { key: None, ..event };
+        let second = Stored {
+            value: None,
+            redrive: Some(b"another"),
+            ..event
+        };
+        assert_eq!(read(&mut reader).unwrap(), first);
+        assert_eq!(read(&mut reader).unwrap(), second);
         let held = Stored {
             kind: Kind::Held,
+            redrive: None,
             ..event
         };
         assert_eq!(read(&mut reader).unwrap(), held);
@@ -262,6 +297,7 @@ mod tests {
                 value: Some(b"part"),
                 origin: None,
                 kind: Kind::Event,
+                redrive: None,
             }
         );
         assert_eq!(
@@ -271,6 +307,7 @@ mod tests {
                 value: None,
                 origin: None,
                 kind: Kind::Event,
+                redrive: None,
             }
         );
         reader.finish().unwrap();

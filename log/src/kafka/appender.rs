@@ -15,6 +15,7 @@ use crate::ports::{AppendError, Appended, Appender, LogError};
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use schemas::limits::RECORD_BYTES;
+use schemas::redrive::HEADER_BYTES;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Builder;
@@ -188,7 +189,8 @@ fn fit(chunk: &Chunk) -> Result<(), AppendError> {
     if chunk.is_empty() {
         return Err(AppendError::Refused("a chunk without records".to_owned()));
     }
-    // Origins differ by some digits.
+    // Origins differ by some digits, and redriven copies by more.
+    let redrive = chunk.redrive(0).map_or(0, |_| HEADER_BYTES);
     let headers: usize = chunk
         .headers_of(0)
         .iter()
@@ -199,7 +201,7 @@ fn fit(chunk: &Chunk) -> Result<(), AppendError> {
         .map(|(key, value)| key.len() + value.len())
         .max()
         .unwrap_or(0);
-    let bytes = largest + headers + FRAME;
+    let bytes = largest + headers + redrive + FRAME;
     match bytes <= RECORD_BYTES {
         true => Ok(()),
         false => Err(AppendError::Refused(format!(

@@ -13,7 +13,7 @@ use crate::format::Format;
 use crate::params::{Params, RawQuery};
 use crate::reflected::AsOf;
 use crate::reply::Reply;
-use crate::scan::Scan;
+use crate::scan::{Filter, Scan};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -23,7 +23,6 @@ use schemas::row::View;
 use schemas::upload::{Fact, Stage, What};
 use serde::Serialize;
 use service::http::Problem;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -149,7 +148,10 @@ async fn dead_letters(
     };
     let mut scan = Scan {
         tenants: vec![Arc::clone(&caller.tenant)],
-        reasons: BTreeSet::new(),
+        filter: Filter {
+            upload: Some(id),
+            ..Filter::default()
+        },
         after: Position::before(upload.begun_ms.saturating_sub(CLOCK_MARGIN_MS).max(0)),
         to_ms: last_ms.saturating_add(CLOCK_MARGIN_MS),
         limit: usize::MAX,
@@ -160,17 +162,17 @@ async fn dead_letters(
             break;
         }
         let page = scan.run(api).await?;
-        for (at, letter) in page.letters {
-            let Some((_, row)) = letter.upload.filter(|(upload, _)| *upload == id) else {
-                continue;
-            };
+        for letter in page.letters {
+            let dead_letter = Some(letter.id());
+            let letter = letter.row;
+            let Some((_, row)) = letter.upload else { continue };
             if count < LINES as u64 {
                 lines.push(Line {
                     row,
                     code: letter.reason.word().to_owned(),
                     field: None,
                     message: letter.detail,
-                    dead_letter: Some(format!("{}-{}", at.partition, at.offset)),
+                    dead_letter,
                 });
             }
             count += 1;

@@ -4,6 +4,7 @@ use super::{
     Counted, Exception, Fate, Head, Source, TAG_DEAD_LETTERED, TAG_DUPLICATE, TAG_HELD, TAG_NOTED,
     TAG_REPEATED, TAG_REROUTED,
 };
+use crate::redrive::Redriven;
 use crate::{limits, wire};
 use uuid::Uuid;
 
@@ -20,6 +21,9 @@ pub struct Entries {
     exceptions: Vec<u8>,
     exception_count: u64,
     exception_last: u64,
+    redrives: Vec<u8>,
+    redrive_count: u64,
+    redrive_last: u64,
 }
 
 impl Entries {
@@ -86,9 +90,17 @@ impl Entries {
         self.exception_count += 1;
     }
 
+    /// Says that the record whose outcome was added last is a redriven copy. Offsets must rise.
+    pub fn add_redriven(&mut self, redriven: &Redriven<'_>) {
+        redriven.put(self.redrive_last, &mut self.redrives);
+        self.redrive_last = redriven.copy.0;
+        self.redrive_count += 1;
+    }
+
     /// Bytes held so far.
     pub fn bytes(&self) -> usize {
-        self.types.len() + self.uploads.len() + self.counted.len() + self.exceptions.len()
+        let tables = self.types.len() + self.uploads.len();
+        tables + self.counted.len() + self.exceptions.len() + self.redrives.len()
     }
 
     /// The record's body.
@@ -103,6 +115,8 @@ impl Entries {
         wire::put_bytes(&mut out, &self.counted);
         wire::put_u64(&mut out, self.exception_count);
         wire::put_bytes(&mut out, &self.exceptions);
+        wire::put_u64(&mut out, self.redrive_count);
+        out.extend_from_slice(&self.redrives);
         out
     }
 }

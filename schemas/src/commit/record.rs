@@ -4,8 +4,9 @@ use super::{
     Counted, Exception, Fate, Fresh, Head, Refusal, Source, TAG_DEAD_LETTERED, TAG_DUPLICATE, TAG_HELD,
     TAG_NOTED, TAG_REPEATED, TAG_REROUTED,
 };
+use crate::redrive::Redriven;
 use crate::wire::{Malformed, Reader};
-use crate::{Amount, Offset, Partition, Reason};
+use crate::{Amount, Offset, Outcome, Partition, Reason};
 use uuid::Uuid;
 
 /// A commit record put together from its parts.
@@ -21,9 +22,12 @@ pub struct CommitRecord {
     pub counted_count: u64,
     /// How many records it did not count.
     pub exception_count: u64,
+    /// How many of its records are redriven copies.
+    pub redrive_count: u64,
     body: Vec<u8>,
     counted: std::ops::Range<usize>,
     exceptions: std::ops::Range<usize>,
+    redrives: std::ops::Range<usize>,
 }
 
 impl CommitRecord {
@@ -47,16 +51,19 @@ impl CommitRecord {
         };
         let (counted_count, counted) = section()?;
         let (exception_count, exceptions) = section()?;
-        reader.finish()?;
+        let redrive_count = reader.u64()?;
+        let redrives = body.len() - reader.remaining()..body.len();
         let record = Self {
             head,
             types,
             uploads,
             counted_count,
             exception_count,
+            redrive_count,
             body,
             counted,
             exceptions,
+            redrives,
         };
         record.check()?;
         Ok(record)
@@ -80,6 +87,40 @@ impl CommitRecord {
         );
         let mut last = 0;
         std::iter::from_fn(move || read_exception(&mut reader, &mut last).ok())
+    }
+
+    /// The redriven copies, in the order of offsets.
+    pub fn redrives(&self) -> impl Iterator<Item = Redriven<'_>> {
+        let mut reader = Reader::new(
+            self.body.get(self.redrives.clone()).unwrap_or_default(),
+            "redriven copy",
+        );
+        let mut last = 0;
+        std::iter::from_fn(move || Redriven::read(&mut reader, &mut last).ok())
+    }
+
+    /// The redriven copies with the outcome of each, and what is wrong with those that were dead-lettered.
+    pub fn tries(&self) -> impl Iterator<Item = (Redriven<'_>, Outcome, &str)> {
+        let mut counted = self.counted().peekable();
+        let mut exceptions = self.exceptions().peekable();
+        self.redrives().filter_map(move |redriven| {
+            while counted.next_if(|entry| entry.offset < redriven.copy).is_some() {}
+            while exceptions.next_if(|entry| entry.offset < redriven.copy).is_some() {}
+            if let Some(entry) = counted.next_if(|entry| entry.offset == redriven.copy) {
+                let outcome = match entry.fresh.reversed {
+                    true => Outcome::Reversed,
+                    false => Outcome::Counted,
+                };
+                return Some((redriven, outcome, ""));
+            }
+            let fate = exceptions.next_if(|entry| entry.offset == redriven.copy)?.fate;
+            match fate {
+                Fate::DeadLettered(refusal) => Some((redriven, fate.outcome(), refusal.detail)),
+                Fate::Duplicate | Fate::Repeated => Some((redriven, fate.outcome(), "")),
+                // What goes elsewhere, waits or is no event is no try.
+                Fate::Rerouted(_) | Fate::Held | Fate::Noted(_) => None,
+            }
+        })
     }
 
     /// Entries lie in [from, to), rise, name known types, and are as many as was said, with nothing behind them.
@@ -110,7 +151,32 @@ impl CommitRecord {
             }
             before = Some(exception.offset);
         }
-        reader.finish()
+        reader.finish()?;
+        self.check_redrives(section(&self.redrives))
+    }
+
+    /// Redriven copies rise, and each has an outcome that a try can have.
+    fn check_redrives(&self, mut reader: Reader<'_>) -> Result<(), Malformed> {
+        let (mut last, mut before) = (0, None);
+        for _ in 0..self.redrive_count {
+            let redriven = Redriven::read(&mut reader, &mut last)?;
+            // No log has a greater offset, and no store could hold it.
+            let is_place = i64::try_from(redriven.offset.0).is_ok();
+            if !self.follows(before, redriven.copy) || !is_place {
+                return Err(reader.malformed());
+            }
+            before = Some(redriven.copy);
+        }
+        let malformed = reader.malformed();
+        reader.finish()?;
+        let tries = if self.redrive_count == 0 {
+            0
+        } else {
+            self.tries().count()
+        };
+        (tries as u64 == self.redrive_count)
+            .then_some(())
+            .ok_or(malformed)
     }
 
     /// Whether a source names an upload of the table, and an original that is before its copy.

@@ -84,6 +84,12 @@ impl Caller {
         self.entry.as_ref().map(|entry| entry.key.id.as_str())
     }
 
+    /// The id of its key, or `local` where no key is needed.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.key_id().unwrap_or("local")
+    }
+
     /// Whether it may do what needs `scope`.
     #[must_use]
     pub fn has(&self, scope: Scope) -> bool {

@@ -31,6 +31,9 @@ pub struct Query {
     /// Milliseconds that a reader of live totals may leave unread what waits for it; then it is cut off.
     /// Default 10,000; `TIDEMARK_QUERY__LIVE_PATIENCE_MS`.
     pub live_patience_ms: u64,
+    /// Tries to redrive a dead letter that may fail; then it is redriven only where that is forced.
+    /// Default 5; `TIDEMARK_QUERY__REDRIVE_TRIES`.
+    pub redrive_tries: u32,
 }
 
 impl Default for Query {
@@ -42,6 +45,7 @@ impl Default for Query {
             live_readers: 128,
             live_heartbeat_ms: 15_000,
             live_patience_ms: 10_000,
+            redrive_tries: 5,
         }
     }
 }
@@ -67,6 +71,7 @@ impl Query {
         // Each holds a connection, a task and at most some hundred kilobytes.
         checks.range("query.live_readers", self.live_readers, 1, 10_000);
         checks.range("query.live_heartbeat_ms", self.live_heartbeat_ms, 100, 3_600_000);
+        checks.range("query.redrive_tries", self.redrive_tries, 1, 1000);
         checks.range("query.live_patience_ms", self.live_patience_ms, 100, 3_600_000);
     }
 }

@@ -2,10 +2,10 @@
 
 use super::Cassandra;
 use super::session::{fate, retried, unexpected};
-use super::write::{LEDGER, number};
+use super::write::{LEDGER, LETTER, number};
 use crate::{Error, STAMP_LIMIT, Stamped, UserRows};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use schemas::row::{Progress, Row, RowKey, View, user_bucket};
+use schemas::row::{LetterPlace, Progress, Row, RowKey, View, user_bucket};
 use schemas::{Day, Offset, Partition};
 use scylla::deserialize::row::DeserializeRow;
 use scylla::response::PagingState;
@@ -21,7 +21,7 @@ const YEARS_AT_ONCE: usize = 8;
 
 type DayColumns = (String, i32, String, i32, Option<Vec<u8>>, Option<i64>);
 type UserColumns = (i32, i32, String, String, i32, i32, Option<Vec<u8>>, Option<i64>);
-type DeadLetterColumns = (String, i32, i64, i32, i64, Option<Vec<u8>>, Option<i64>);
+type DeadLetterColumns = (String, i32, i64, i32, i64, i32, i64, Option<Vec<u8>>, Option<i64>);
 type UploadColumns = (String, i32, Vec<u8>, i32, i64, Option<Vec<u8>>, Option<i64>);
 /// The columns of the view of distinct users, which are those of the view of days.
 #[derive(scylla::DeserializeRow)]
@@ -125,7 +125,7 @@ impl Cassandra {
         &self,
         tenant: &str,
         day: Day,
-        after: Option<(i64, Partition, Offset)>,
+        after: Option<LetterPlace>,
         limit: usize,
     ) -> Result<Vec<Row>, Error> {
         // CQL knows no limit of 0.
@@ -133,16 +133,28 @@ impl Cassandra {
             Ok(0) => return Ok(Vec::new()),
             limit => limit.unwrap_or(i32::MAX),
         };
-        let (accepted_ms, p, offset) = match after {
-            Some((accepted_ms, partition, offset)) => {
-                // No row lies beyond what the store can hold, so such a place is behind all of that moment.
-                let p = i32::try_from(partition.0).unwrap_or(i32::MAX);
-                (accepted_ms, p, i64::try_from(offset.0).unwrap_or(i64::MAX))
-            }
-            None => (i64::MIN, i32::MIN, i64::MIN),
-        };
+        // No row lies beyond what the store can hold, so such a place is behind all of that moment.
+        let int = |partition: Partition| i32::try_from(partition.0).unwrap_or(i32::MAX);
+        let long = |offset: Offset| i64::try_from(offset.0).unwrap_or(i64::MAX);
+        let place = after.map(|after| {
+            let (q, copy) = after
+                .copy
+                .map_or((i32::from(LETTER), i64::from(LETTER)), |(partition, offset)| {
+                    (int(partition), long(offset))
+                });
+            (
+                after.accepted_ms,
+                int(after.partition),
+                long(after.offset),
+                q,
+                copy,
+            )
+        });
+        let (accepted_ms, p, offset, q, copy) =
+            place.unwrap_or((i64::MIN, i32::MIN, i64::MIN, i32::MIN, i64::MIN));
         let statement = &self.statements.table(View::DeadLetters).select;
-        let values = (tenant, number(day.0, "day")?, accepted_ms, p, offset, limit);
+        let day = number(day.0, "day")?;
+        let values = (tenant, day, accepted_ms, p, offset, q, copy, limit);
         let rows: Vec<DeadLetterColumns> = self.all(statement, &values).await?;
         rows_of(rows)
     }
@@ -344,19 +356,35 @@ impl Columns for UserColumns {
 
 impl Columns for DeadLetterColumns {
     fn stamped(self) -> Result<Option<Stamped>, Error> {
-        let (tenant, day, accepted_ms, p, offset, value, stamp) = self;
+        let (tenant, day, accepted_ms, p, offset, q, copy, value, stamp) = self;
         if day < 0 {
             return Ok(None);
         }
-        let offset =
-            u64::try_from(offset).map_err(|_| Error::Wrong(format!("a key has the offset {offset}")))?;
-        let key = RowKey::DeadLetter {
-            tenant,
-            day: Day(unsigned(day)?),
-            accepted_ms,
-            offset: Offset(offset),
+        let place = |offset: i64| {
+            let offset = u64::try_from(offset);
+            offset
+                .map(Offset)
+                .map_err(|error| Error::Wrong(format!("a key has an offset: {error}")))
         };
-        stamped_row(key, p, value, stamp)
+        let (day, offset) = (Day(unsigned(day)?), place(offset)?);
+        if (q, copy) == (i32::from(LETTER), i64::from(LETTER)) {
+            let key = RowKey::DeadLetter {
+                tenant,
+                day,
+                accepted_ms,
+                offset,
+            };
+            return stamped_row(key, p, value, stamp);
+        }
+        let key = RowKey::Redrive {
+            tenant,
+            day,
+            accepted_ms,
+            letter: Partition(unsigned(p)?),
+            offset,
+            copy: place(copy)?,
+        };
+        stamped_row(key, q, value, stamp)
     }
 }
 

@@ -131,7 +131,7 @@ fn question(view: View) -> &'static str {
             "WHERE bucket = ? AND year = ? AND tenant = ? AND user_id = ? AND day >= ? AND day <= ?"
         }
         View::DeadLetters => {
-            "WHERE tenant = ? AND day = ? AND (accepted_ms, p, log_offset) > (?, ?, ?) LIMIT ?"
+            "WHERE tenant = ? AND day = ? AND (accepted_ms, p, log_offset, q, copy_offset) > (?, ?, ?, ?, ?) LIMIT ?"
         }
         View::Uploads => "WHERE tenant = ? AND day = ? AND upload >= ? AND upload <= ?",
         View::Progress => "WHERE view_name = ?",

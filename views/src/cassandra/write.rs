@@ -20,6 +20,8 @@ const BATCH_BYTES: usize = 64 << 10;
 
 /// Stands for the offset of a fact where a row is an upload's ledger.
 pub(super) const LEDGER: i64 = -1;
+/// Stands for the partition and the offset of a redriven copy where a row is the dead letter itself.
+pub(super) const LETTER: i8 = -1;
 
 /// A row as it is bound to its table's insert.
 struct Bound<'a> {
@@ -129,7 +131,7 @@ impl<'a> Bound<'a> {
                 bucket: number(user_bucket(tenant, user, buckets), "bucket")?,
                 year: day.year(),
             },
-            RowKey::DeadLetter { tenant, day, .. } => {
+            RowKey::DeadLetter { tenant, day, .. } | RowKey::Redrive { tenant, day, .. } => {
                 StorePartition::DeadLetter(tenant, number(day.0, "day")?)
             }
             RowKey::Upload { tenant, day, .. } => StorePartition::Upload(tenant, number(day.0, "day")?),
@@ -179,7 +181,23 @@ impl SerializeRow for Bound<'_> {
                 },
             ) => {
                 let offset = i64::try_from(offset.0).map_err(SerializationError::new)?;
-                (tenant, day, *accepted_ms, p, offset, value, stamp).serialize(context, writer)
+                let (q, copy) = (i32::from(LETTER), i64::from(LETTER));
+                (tenant, day, *accepted_ms, p, offset, q, copy, value, stamp).serialize(context, writer)
+            }
+            (
+                StorePartition::DeadLetter(tenant, day),
+                RowKey::Redrive {
+                    accepted_ms,
+                    letter,
+                    offset,
+                    copy,
+                    ..
+                },
+            ) => {
+                let letter = i32::try_from(letter.0).map_err(SerializationError::new)?;
+                let offset = i64::try_from(offset.0).map_err(SerializationError::new)?;
+                let copy = i64::try_from(copy.0).map_err(SerializationError::new)?;
+                (tenant, day, *accepted_ms, letter, offset, p, copy, value, stamp).serialize(context, writer)
             }
             (StorePartition::Upload(tenant, day), RowKey::Upload { upload, fact, .. }) => {
                 let offset = fact.map_or(Ok(LEDGER), |offset| i64::try_from(offset.0));

@@ -5,7 +5,7 @@
 //! blob. Fixed for ever within a layout: [`LAYOUT`] names it.
 
 use crate::Error;
-use schemas::row::{Row, RowKey, View};
+use schemas::row::{LetterPlace, Row, RowKey, View};
 use schemas::{Day, Offset, Partition};
 use uuid::Uuid;
 
@@ -16,6 +16,8 @@ const VERSION_BYTES: usize = 8;
 
 /// Stands for the offset of a fact where a row is an upload's ledger.
 const LEDGER: i64 = -1;
+/// Stands for the partition and the offset of a redriven copy where a row is the dead letter itself.
+const LETTER: i64 = -1;
 
 const META: u8 = 0;
 const PROGRESS: u8 = 4;
@@ -76,14 +78,11 @@ pub(super) fn put_row(out: &mut Vec<u8>, row: &Row) {
             put_user(out, tenant, user, *day);
             out.extend_from_slice(&row.partition.0.to_be_bytes());
         }
-        RowKey::DeadLetter {
-            tenant,
-            day,
-            accepted_ms,
-            offset,
-        } => {
+        RowKey::DeadLetter { tenant, day, .. } | RowKey::Redrive { tenant, day, .. } => {
             put_dead_letters(out, tenant, *day);
-            put_dead_letter(out, *accepted_ms, row.partition, *offset);
+            if let Some(place) = LetterPlace::of(row) {
+                put_letter_place(out, place);
+            }
         }
         RowKey::Upload {
             tenant,
@@ -141,11 +140,18 @@ pub(super) fn put_upload(out: &mut Vec<u8>, tenant: &str, day: Day, upload: Uuid
     out.extend_from_slice(upload.as_bytes());
 }
 
-/// Appends one dead letter's place behind [`put_dead_letters`].
-pub(super) fn put_dead_letter(out: &mut Vec<u8>, accepted_ms: i64, partition: Partition, offset: Offset) {
-    put_signed(out, accepted_ms);
-    out.extend_from_slice(&partition.0.to_be_bytes());
-    out.extend_from_slice(&offset.0.to_be_bytes());
+/// Appends a row's place behind [`put_dead_letters`]. As CQL's -1 for the letter itself: before all tries to redrive it.
+pub(super) fn put_letter_place(out: &mut Vec<u8>, place: LetterPlace) {
+    put_signed(out, place.accepted_ms);
+    out.extend_from_slice(&place.partition.0.to_be_bytes());
+    out.extend_from_slice(&place.offset.0.to_be_bytes());
+    let (partition, offset) = place.copy.map_or((LETTER, LETTER), |(partition, offset)| {
+        // Beyond what CQL can hold is behind all that is there.
+        let offset = i64::try_from(offset.0).unwrap_or(i64::MAX);
+        (i64::from(partition.0), offset)
+    });
+    put_signed(out, partition);
+    put_signed(out, offset);
 }
 
 /// The prefix of all rows of a view.
@@ -235,13 +241,27 @@ pub(super) fn read_row(key: &[u8], value: &[u8]) -> Result<Row, Error> {
             let accepted_ms = i64::from_be_bytes(take(&mut rest)?) ^ i64::MIN;
             let partition = take_partition(&mut rest)?;
             let offset = Offset(u64::from_be_bytes(take(&mut rest)?));
-            let key = RowKey::DeadLetter {
-                tenant,
-                day,
-                accepted_ms,
-                offset,
-            };
-            (key, partition)
+            let q = i64::from_be_bytes(take(&mut rest)?) ^ i64::MIN;
+            let copy = i64::from_be_bytes(take(&mut rest)?) ^ i64::MIN;
+            if (q, copy) == (LETTER, LETTER) {
+                let key = RowKey::DeadLetter {
+                    tenant,
+                    day,
+                    accepted_ms,
+                    offset,
+                };
+                (key, partition)
+            } else {
+                let key = RowKey::Redrive {
+                    tenant,
+                    day,
+                    accepted_ms,
+                    letter: partition,
+                    offset,
+                    copy: Offset(u64::try_from(copy).map_err(|_| malformed())?),
+                };
+                (key, Partition(u32::try_from(q).map_err(|_| malformed())?))
+            }
         }
         5 => {
             let (tenant, day) = (take_text(&mut rest)?, take_day(&mut rest)?);
@@ -349,6 +369,23 @@ mod tests {
             (
                 text(),
                 any::<u32>(),
+                any::<i64>(),
+                any::<(u32, u64)>(),
+                0..=i64::MAX as u64
+            )
+                .prop_map(
+                    |(tenant, day, accepted_ms, (letter, offset), copy)| RowKey::Redrive {
+                        tenant,
+                        day: Day(day),
+                        accepted_ms,
+                        letter: Partition(letter),
+                        offset: Offset(offset),
+                        copy: Offset(copy)
+                    }
+                ),
+            (
+                text(),
+                any::<u32>(),
                 any::<u128>(),
                 proptest::option::of(0..=i64::MAX as u64)
             )
@@ -362,7 +399,16 @@ mod tests {
     }
 
     /// The primary key in CQL's order.
-    fn order(row: &Row) -> (String, String, u32, String, i64, u32, u64) {
+    #[expect(clippy::type_complexity, reason = "the columns of all tables, used once")]
+    fn order(row: &Row) -> ((String, String, u32, String, i64, u32, u64), i64, i64) {
+        let behind = match row.key {
+            RowKey::Redrive { copy, .. } => (i64::from(row.partition.0), copy.0 as i64),
+            _ => (LETTER, LETTER),
+        };
+        (first(row), behind.0, behind.1)
+    }
+
+    fn first(row: &Row) -> (String, String, u32, String, i64, u32, u64) {
         let p = row.partition.0;
         match row.key.clone() {
             RowKey::Day {
@@ -388,6 +434,22 @@ mod tests {
                 String::new(),
                 accepted_ms,
                 p,
+                offset.0,
+            ),
+            RowKey::Redrive {
+                tenant,
+                day,
+                accepted_ms,
+                letter,
+                offset,
+                ..
+            } => (
+                tenant,
+                String::new(),
+                day.0,
+                String::new(),
+                accepted_ms,
+                letter.0,
                 offset.0,
             ),
             RowKey::Upload {

@@ -3,8 +3,8 @@
 use super::{Embedded, blocking, keys};
 use crate::{Error, Stamped, UserRows};
 use futures::stream::{self, BoxStream, StreamExt};
-use schemas::row::{Progress, Row, RowKey, View};
-use schemas::{Day, Offset, Partition};
+use schemas::row::{LetterPlace, Progress, Row, RowKey, View};
+use schemas::{Day, Partition};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const SCAN_ROWS: usize = 2_000;
 /// Users that one page goes through.
 const USERS_AT_ONCE: usize = 500;
 /// More bytes than any key has behind its prefix up to a partition: the end of a range.
-const BEHIND: [u8; 24] = [0xff; 24];
+const BEHIND: [u8; 36] = [0xff; 36];
 
 type Range = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
@@ -133,7 +133,7 @@ impl Embedded {
         self: &Arc<Self>,
         tenant: &str,
         day: Day,
-        after: Option<(i64, Partition, Offset)>,
+        after: Option<LetterPlace>,
         limit: usize,
     ) -> Result<Vec<Row>, Error> {
         let mut from = Vec::new();
@@ -141,8 +141,8 @@ impl Embedded {
         let mut to = from.clone();
         to.extend_from_slice(&BEHIND);
         let from = match after {
-            Some((accepted_ms, partition, offset)) => {
-                keys::put_dead_letter(&mut from, accepted_ms, partition, offset);
+            Some(after) => {
+                keys::put_letter_place(&mut from, after);
                 Bound::Excluded(from)
             }
             None => Bound::Included(from),

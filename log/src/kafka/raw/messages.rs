@@ -2,7 +2,7 @@
 
 use super::handle::text;
 use super::topic::Topic;
-use crate::batch::{KIND_HEADER, Kind, ORIGIN_HEADER, Origin, Record};
+use crate::batch::{KIND_HEADER, Kind, ORIGIN_HEADER, Origin, REDRIVE_HEADER, Record};
 use rdkafka::bindings as native;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use schemas::Offset;
@@ -18,6 +18,7 @@ pub(in crate::kafka) struct Messages {
     current: *mut native::rd_kafka_message_t,
     origin: CString,
     kind: CString,
+    redrive: CString,
     /// Messages must go before the client that fetched them.
     _topic: Arc<Topic>,
 }
@@ -45,6 +46,7 @@ impl Messages {
             current: null_mut(),
             origin: name(ORIGIN_HEADER),
             kind: name(KIND_HEADER),
+            redrive: name(REDRIVE_HEADER),
             _topic: topic,
         }
     }
@@ -93,6 +95,7 @@ impl Messages {
             kind: headers
                 .and_then(|headers| header(headers, &self.kind))
                 .map_or(Kind::Event, Kind::of_word),
+            redrive: headers.and_then(|headers| header(headers, &self.redrive)),
         };
         Seen::Record(record, epoch)
     }

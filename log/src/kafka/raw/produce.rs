@@ -131,8 +131,8 @@ impl Topic {
         if chunk.is_plain() {
             self.produce_plain(chunk, ticket);
         } else {
-            for (index, (key, value)) in chunk.iter().enumerate() {
-                let (key, value) = (Some(key), Some(value));
+            for (index, bytes) in chunk.iter().enumerate() {
+                let (key, value) = chunk.sent(index, bytes);
                 let copy = Copy {
                     partition: chunk.partition,
                     key,
