@@ -23,3 +23,4 @@ mod restore;
 mod engines;
 mod tears;
 mod uploads;
+mod redrives;

@@ -37,6 +37,18 @@ impl Caller {
         tenants
     }
 
+    /// Who it is: the id of its key, or `local`.
+    pub(crate) fn id(&self) -> &str {
+        self.who.id()
+    }
+
+    /// That it is an operator.
+    ///
+    /// Errors: 403 `scope_missing`.
+    pub(crate) fn check_operator(&self) -> Result<(), Problem> {
+        self.who.check_scope(&[Scope::Operator])
+    }
+
     /// Done when it may see nothing any more: an answer without end ends then.
     pub(crate) fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
         self.who.ended()

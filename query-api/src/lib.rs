@@ -72,6 +72,8 @@ mod decoded;
 mod dead_letters;
 /// `GET /v1/dead-letters/{id}`.
 mod dead_letter;
+/// `POST /v1/dead-letters/redrive`.
+mod redrive;
 /// Uploads, and what becomes of them.
 mod uploads;
 /// `GET /v1/days/{date}/users`.
@@ -185,6 +187,7 @@ pub fn router(state: QueryApi) -> Router {
     let receipts = Router::new().route("/v1/receipts/{receipt}", get(receipts::show));
     let refused = Router::new()
         .route("/v1/dead-letters", get(dead_letters::list))
+        .route("/v1/dead-letters/redrive", post(redrive::redrive))
         .route("/v1/dead-letters/{id}", get(dead_letter::show));
     // It spans tenants.
     let ledger = Router::new().route("/v1/ledger", get(ledger::show));

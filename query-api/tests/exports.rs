@@ -139,11 +139,11 @@ async fn all_dead_letters_of_a_range_are_exported_over_the_pages_of_json() {
     let mut lines = text.lines();
     assert_eq!(
         lines.next(),
-        Some("id,reason,accepted_at,partition,offset,user_id,detail")
+        Some("id,reason,accepted_at,partition,offset,user_id,detail,state,tries,upload_id,row,last_redrive")
     );
     assert_eq!(
         lines.next(),
-        Some("1-1249,invalid,2025-11-03T18:21:00Z,1,1249,,what is wrong")
+        Some("1-1249,invalid,2025-11-03T18:21:00Z,1,1249,,what is wrong,open,0,,,")
     );
     assert_eq!(lines.clone().count(), 2_499);
     let ids: std::collections::BTreeSet<&str> = lines.filter_map(|line| line.split(',').next()).collect();

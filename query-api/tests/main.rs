@@ -8,6 +8,7 @@ mod zones;
 mod buckets;
 mod users;
 mod receipts;
+mod redrives;
 mod ledger;
 mod dead_letters;
 mod uploads;
