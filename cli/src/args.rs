@@ -62,6 +62,9 @@ pub(crate) enum Command {
     Keys(Keys),
     /// Sends files of events to a server; can be stopped at any point and started again.
     Send(send::Args),
+    /// Lists dead letters of a server, shows one, and redrives them.
+    #[command(subcommand)]
+    DeadLetters(send::letters::Letters),
     /// Prints the completions of a shell.
     Completions {
         /// Which shell.

@@ -9,7 +9,7 @@ use service::shutdown::Shutdown;
 pub(crate) fn without_settings(args: &Args) -> Option<u8> {
     let is_role = !matches!(
         args.command,
-        Command::Send(_) | Command::Completions { .. } | Command::Man { .. }
+        Command::Send(_) | Command::DeadLetters(_) | Command::Completions { .. } | Command::Man { .. }
     );
     if !is_role && args.has_settings() {
         // A flag that would be ignored is one that somebody relied on in vain.
@@ -17,7 +17,10 @@ pub(crate) fn without_settings(args: &Args) -> Option<u8> {
         return Some(exit::USAGE);
     }
     let done = match &args.command {
-        Command::Send(send) => sent(send),
+        Command::Send(send) => on_a_server(async |shutdown| send::run(send, shutdown).await),
+        Command::DeadLetters(letters) => {
+            on_a_server(async |shutdown| send::letters::run(letters, shutdown).await)
+        }
         Command::Completions { shell } => manual::completions(*shell),
         Command::Man { folder } => manual::pages(folder),
         _ => return None,
@@ -28,10 +31,10 @@ pub(crate) fn without_settings(args: &Args) -> Option<u8> {
     }))
 }
 
-fn sent(args: &send::Args) -> anyhow::Result<u8> {
+fn on_a_server(call: impl AsyncFnOnce(&Shutdown) -> u8) -> anyhow::Result<u8> {
     let shutdown = Shutdown::on_signals()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let code = runtime.block_on(send::run(args, &shutdown));
+    let code = runtime.block_on(call(&shutdown));
     // The thread that reads standard input may wait for it for ever.
     runtime.shutdown_background();
     Ok(code)

@@ -85,6 +85,8 @@ fn run(command: Command, config: Config) -> anyhow::Result<u8> {
         Command::CheckConfig => Ok(check::print(&config)),
         Command::Keys(command) => Ok(keys::run(&command, &config)),
         // They were done before there were settings.
-        Command::Send(_) | Command::Completions { .. } | Command::Man { .. } => Ok(exit::SOFTWARE),
+        Command::Send(_) | Command::DeadLetters(_) | Command::Completions { .. } | Command::Man { .. } => {
+            Ok(exit::SOFTWARE)
+        }
     }
 }

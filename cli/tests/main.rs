@@ -9,6 +9,8 @@ mod send;
 mod send_files;
 // Uploads, from their first row to their last outcome.
 mod uploads;
+// Dead letters, redriven from a shell.
+mod dead_letters;
 // Completions and manual pages.
 mod manual;
 // The console, in a real browser.

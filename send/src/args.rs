@@ -112,7 +112,7 @@ impl Args {
 }
 
 /// A key. Neither `Debug` nor an error of the parser shows it.
-fn secret(text: &str) -> Result<Secret, Infallible> {
+pub(crate) fn secret(text: &str) -> Result<Secret, Infallible> {
     Ok(Secret::new(text))
 }
 

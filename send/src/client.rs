@@ -11,7 +11,10 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 use reqwest::{Method, StatusCode, Url, header};
 use serde_json::Value;
+use serde_json::value::RawValue;
+use service::config::Secret;
 use service::shutdown::Shutdown;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long a connection may take to open.
@@ -87,16 +90,38 @@ struct Again {
     after: Option<Duration>,
 }
 
+/// A server, and who calls it.
+pub(crate) struct To<'a> {
+    pub(crate) server: &'a str,
+    pub(crate) query_server: Option<&'a str>,
+    pub(crate) key: Option<&'a Secret>,
+    pub(crate) key_file: Option<&'a Path>,
+    /// Seconds to go on trying.
+    pub(crate) retry_for: u64,
+}
+
 impl Client {
     /// A client for where `args` say.
     pub(crate) fn new(args: &Args, shutdown: Shutdown) -> Result<Self, Fault> {
-        let server = url(&args.server)?;
-        let (key, key_id) = key(args)?.unzip();
+        let to = To {
+            server: &args.server,
+            query_server: args.query_server.as_deref(),
+            key: args.key.as_ref(),
+            key_file: args.key_file.as_deref(),
+            retry_for: args.retry_for,
+        };
+        Self::to(&to, shutdown)
+    }
+
+    /// A client for a server.
+    pub(crate) fn to(to: &To<'_>, shutdown: Shutdown) -> Result<Self, Fault> {
+        let server = url(to.server)?;
+        let (key, key_id) = key(to)?.unzip();
         let destination = match key_id {
             Some(id) => format!("{server} with key {id}"),
             None => server.to_string(),
         };
-        let query_server = args.query_server.as_deref().map_or(Ok(server.clone()), url)?;
+        let query_server = to.query_server.map_or(Ok(server.clone()), url)?;
         let mut http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TRY_TIMEOUT)
@@ -115,7 +140,7 @@ impl Client {
             query_server,
             destination,
             key,
-            retry_for: Duration::from_secs(args.retry_for),
+            retry_for: Duration::from_secs(to.retry_for),
             shutdown,
         })
     }
@@ -155,6 +180,22 @@ impl Client {
             url,
             media_type: "",
             body: Bytes::new(),
+        }
+    }
+
+    /// `POST` of a JSON object to what the query server has at `path`, with `event` as a further member as it stands.
+    pub(crate) fn command(&self, path: &str, body: &Value, event: Option<&RawValue>) -> Call {
+        let mut text = body.to_string();
+        if let (Some(event), Some('}')) = (event, text.pop()) {
+            text.push_str(",\"event\":");
+            text.push_str(event.get());
+        }
+        text.push('}');
+        Call {
+            method: Method::POST,
+            media_type: "application/json",
+            body: text.into(),
+            ..self.query(path, None)
         }
     }
 
@@ -257,9 +298,9 @@ impl Client {
     }
 }
 
-/// The key that `args` name, as a header, and its id. What is said of one that is wrong does not show it.
-fn key(args: &Args) -> Result<Option<(header::HeaderValue, String)>, Fault> {
-    let text = match (&args.key, &args.key_file) {
+/// The key that is named, as a header, and its id. What is said of one that is wrong does not show it.
+fn key(to: &To<'_>) -> Result<Option<(header::HeaderValue, String)>, Fault> {
+    let text = match (to.key, to.key_file) {
         (Some(key), _) => key.reveal().to_owned(),
         (None, Some(path)) => {
             let read = std::fs::read_to_string(path);

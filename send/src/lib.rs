@@ -50,6 +50,8 @@ mod pace;
 mod progress;
 /// Waiting until all is counted.
 mod wait;
+/// `tidemark dead-letters`, by the same client.
+pub mod letters;
 
 pub use args::Args;
 
