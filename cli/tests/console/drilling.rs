@@ -72,10 +72,10 @@ fn a_day_leads_to_its_users_and_a_user_to_that_day() {
 fn event(number: u64) -> Value {
     json!({
         "occurred_at": format!("2025-11-04T12:{:02}:00Z", 59 - number % 60), "accepted_at": "2025-11-04T13:00:00.000Z",
-        "event_type": if number % 3 == 0 { "purchase" } else { "click" }, "amount": (number % 3 == 0).then_some("12.50"),
-        "idempotency_key": format!("k{number}"), "metadata": if number % 2 == 0 { json!({"page": "home", "n": number}) } else { json!({}) },
+        "event_type": if number.is_multiple_of(3) { "purchase" } else { "click" }, "amount": number.is_multiple_of(3).then_some("12.50"),
+        "idempotency_key": format!("k{number}"), "metadata": if number.is_multiple_of(2) { json!({"page": "home", "n": number}) } else { json!({}) },
         "partition": number % 4, "offset": 1000 - number, "reverse": number == 7,
-        "upload_id": (number % 5 == 0).then_some("0192f0c1-0000-7000-8000-000000000000"), "row": (number % 5 == 0).then_some(number),
+        "upload_id": number.is_multiple_of(5).then_some("0192f0c1-0000-7000-8000-000000000000"), "row": number.is_multiple_of(5).then_some(number),
     })
 }
 

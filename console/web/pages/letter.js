@@ -103,12 +103,16 @@ function tries({ redrives }) {
   if (!redrives?.length) return null;
   return el('section', { class: 'card' }, table(counted(redrives.length, 'try', 'tries'), [
     { name: 'When', head: true, of: ({ at }) => moment(at) },
-    { name: 'By', long: true, of: ({ by }) => by ?? el('span', { class: 'muted' }, 'nobody\u2019s key') },
+    { name: 'By', of: ({ by }) => (by ? el('code', {}, by) : undefined) ?? el('span', { class: 'muted' }, 'nobody\u2019s key') },
     { name: 'As', of: ({ edited }) => (edited ? 'mended' : 'it was') },
     { name: 'Outcome', of: ({ outcome, reason }) => [el('span', { class: `tag ${outcome === 'counted' ? 'good' : outcome === 'dead_lettered' ? 'bad' : 'plain'}` }, outcome ? spoken(outcome) : 'not concluded yet'), reason && ` ${spoken(reason)}`] },
     { name: 'Detail', long: true, grows: true, of: ({ detail }) => detail ?? '' },
   ], redrives, { stacks: true }));
 }
+
+/** Fields in the order of reading; all others come behind them. */
+const ORDER = ['user_id', 'event_type', 'occurred_at', 'amount', 'reverse', 'idempotency_key'];
+const rank = ([name]) => (ORDER.indexOf(name) + ORDER.length + 1) % (ORDER.length + 1);
 
 /** The event that the record holds, field by field. */
 function decoded({ event, undecoded }) {
@@ -116,7 +120,8 @@ function decoded({ event, undecoded }) {
   if (event === null) return el('section', { class: 'card' }, el('h2', {}, 'No event could be read'), el('p', {}, undecoded ?? ''));
   const rows = Object.entries(event).flatMap(([name, value]) =>
     (name === 'metadata' && value !== null && typeof value === 'object' ? Object.entries(value).map(([key, one]) => [`metadata.${key}`, one]) : [[name, value]]))
-    .filter(([, value]) => value !== null);
+    .filter(([, value]) => value !== null)
+    .sort((a, b) => rank(a) - rank(b));
   return el('section', { class: 'card' },
     table('The event as it was read', [
       { name: 'Field', head: true, of: ([name]) => name },

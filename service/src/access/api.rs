@@ -79,6 +79,14 @@ impl Line {
     }
 }
 
+/// A key that was made, with its text.
+#[derive(Serialize)]
+struct Made<'a> {
+    #[serde(flatten)]
+    line: Line,
+    key: &'a str,
+}
+
 fn words<'a>(scopes: impl IntoIterator<Item = &'a Scope>) -> Vec<&'static str> {
     scopes.into_iter().map(|scope| scope.word()).collect()
 }
@@ -123,9 +131,11 @@ async fn make(
         .change(move |keys, now_s| manage::make(&who, keys, wanted, now_s))
         .await?;
     tracing::info!(key = key.id, by = caller.key_id(), "a key was made over HTTP");
-    let mut shown = json!(Line::new(&key, None));
-    shown["key"] = text.reveal().into();
-    Ok((StatusCode::CREATED, NO_STORE, Json(shown)).into_response())
+    let made = Made {
+        line: Line::new(&key, None),
+        key: text.reveal(),
+    };
+    Ok((StatusCode::CREATED, NO_STORE, Json(made)).into_response())
 }
 
 /// `DELETE /v1/keys/{id}?force`; may be repeated.
