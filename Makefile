@@ -4,8 +4,9 @@ SHELL := /bin/bash
 ENGINES := bash deploy/engines/engines
 BIN := target/release/tidemark
 DENY := target/tools/bin/cargo-deny
+SCHEMATHESIS := target/schemathesis
 
-.PHONY: run check test prove bench engines-up engines-down tools browser
+.PHONY: run check test prove bench engines-up engines-down tools browser schemathesis
 
 run: tools ## build, start everything in one process, load the sample, go on serving
 	cargo build --release --locked -p cli
@@ -28,7 +29,15 @@ check: tools $(DENY) ## format, lints, docs, and the rules that no tool knows
 browser: ## Chromium, in which the console is tested
 	@command -v chromium chromium-browser google-chrome >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; }
 
-test: tools browser engines-up ## all tests, on the real engines and in a real browser
+schemathesis: $(SCHEMATHESIS)/ready ## Schemathesis, which calls all that the API's document holds
+
+$(SCHEMATHESIS)/ready: deploy/schemathesis/requirements.txt
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { apt-get update && apt-get install -y --no-install-recommends python3 python3-venv; }
+	rm -rf $(SCHEMATHESIS); python3 -m venv $(SCHEMATHESIS)
+	$(SCHEMATHESIS)/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	touch $@
+
+test: tools browser schemathesis engines-up ## all tests, on the real engines and in a real browser
 	cargo test --workspace --locked --no-run
 	eval "$$($(ENGINES) env)"; cargo test --workspace --locked
 

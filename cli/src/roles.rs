@@ -13,6 +13,7 @@ use log::kafka::{KafkaAppender, KafkaReader};
 use query_api::{LogEnds, LogLetters, ProgressWatch, QueryApi};
 use schemas::generation::Generation;
 use schemas::key::Hashing;
+use service::api::Api;
 use service::config::Config;
 use service::exit;
 use service::shutdown::Shutdown;
@@ -54,16 +55,17 @@ pub(crate) fn run(
             topic_id: generation.events_id,
             schema_id: embedded::OWN_SCHEMA,
         };
-        let queries = query_router(
+        let queries = query_part(
             &world,
             store,
             &generation,
             &Source::Embedded(log.clone()),
             log.appender(),
         )?;
-        let page = console::router(page(true));
-        let router = ingest_router(&world, target)?.merge(queries).merge(page);
-        let router = router.merge(world.keys_router());
+        let routes = mounted(ingest_part(&world, target)?.merge(queries), "run");
+        let router = routes
+            .merge(console::router(page(true)))
+            .merge(world.keys_router());
         let address = listener.local_addr()?.to_string();
         let serving = world.serve(listener, router.clone());
         let loading = async {
@@ -104,7 +106,7 @@ pub(crate) fn ingest(runtime: &Runtime, config: &Config, shutdown: &Shutdown) ->
             topic_id: generation.events_id,
             schema_id,
         };
-        let router = ingest_router(&world, target)?;
+        let router = mounted(ingest_part(&world, target)?, "ingest");
         world.serve(listener, router).await?;
         finish(&world, None, admin).await
     })
@@ -149,10 +151,11 @@ pub(crate) fn query(runtime: &Runtime, config: &Config, shutdown: &Shutdown) -> 
         let store = kafka::open_store(config, &generation, shutdown).await?;
         let appender = Arc::new(KafkaAppender::open(&settings)?);
         let source = Source::Kafka(Box::new(settings));
-        let queries = query_router(&world, store, &generation, &source, appender)?;
-        let page = console::router(page(false));
-        let router = queries.merge(query_api::health_router()).merge(page);
-        let router = router.merge(world.keys_router());
+        let queries = query_part(&world, store, &generation, &source, appender)?;
+        let routes = mounted(queries.merge(query_api::health_api()), "query");
+        let router = routes
+            .merge(console::router(page(false)))
+            .merge(world.keys_router());
         world.serve(listener, router).await?;
         finish(&world, None, admin).await
     })
@@ -163,7 +166,7 @@ fn page(takes_events: bool) -> console::Parts {
     console::Parts {
         takes_events,
         drills: false,
-        redrives: false,
+        redrives: true,
     }
 }
 
@@ -199,7 +202,14 @@ impl Source {
     }
 }
 
-fn ingest_router(world: &World<'_>, target: Target) -> anyhow::Result<Router> {
+/// The routes of a role, and its document with the page that shows it.
+fn mounted(api: Api, role: &str) -> Router {
+    let (router, document) = api.into_parts();
+    let document = service::api::document(&document, role, env!("CARGO_PKG_VERSION"));
+    router.merge(console::docs(&document))
+}
+
+fn ingest_part(world: &World<'_>, target: Target) -> anyhow::Result<Api> {
     let metrics = ingest::Metrics::new(&world.metrics)?;
     let http = &world.config.http;
     let ingest = Ingest::new(
@@ -213,16 +223,16 @@ fn ingest_router(world: &World<'_>, target: Target) -> anyhow::Result<Router> {
             tenant: &http.live_event_tenant,
         },
     );
-    Ok(ingest::router(ingest).merge(ingest::health(world.readiness.clone())))
+    Ok(ingest::api(ingest).merge(ingest::health(world.readiness.clone())))
 }
 
-fn query_router(
+fn query_part(
     world: &World<'_>,
     store: views::Store,
     generation: &Generation,
     source: &Source,
     appender: Arc<dyn Appender>,
-) -> anyhow::Result<Router> {
+) -> anyhow::Result<Api> {
     let metrics = query_api::Metrics::new(&world.metrics)?;
     let state = QueryApi {
         store: store.clone(),
@@ -235,7 +245,7 @@ fn query_router(
         metrics,
         clock: now,
     };
-    Ok(query_api::router(state))
+    Ok(query_api::api(state))
 }
 
 /// Starts lanes and projector as the settings say.

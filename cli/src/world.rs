@@ -10,11 +10,15 @@ use service::readiness::Readiness;
 use service::shutdown::Shutdown;
 use tokio::net::TcpListener;
 
-/// Routes that ask for no key: one says nothing, two look for a secret or a key themselves, and the others are the console's page.
-const PUBLIC: [&str; 6] = {
+/// Routes that ask for no key: one says nothing, two look for a secret or a key themselves, the others are the console's page, the API's document and
+/// the page that shows it.
+const PUBLIC: [&str; 10] = {
     let [page, about, files] = console::ROUTES;
+    let [docs, slash, parts, document] = console::DOCS_ROUTES;
     let (revenue, queue) = (ingest::OLDER_ROUTE, query_api::OLDER_ROUTE);
-    ["/health", revenue, queue, page, about, files]
+    [
+        "/health", revenue, queue, page, about, files, docs, slash, parts, document,
+    ]
 };
 
 /// The surroundings of a role.

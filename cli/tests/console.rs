@@ -25,6 +25,8 @@ mod drilling;
 mod mending;
 // A server that asks for a key, the keyboard, and texts that want to be more than text.
 mod careful;
+// The page of the API's document.
+mod documented;
 // Every page in both widths and both themes.
 mod shots;
 

@@ -21,6 +21,8 @@ mod access;
 mod keys;
 // A client of the older service that counts events per day.
 mod older_counts;
+// The document of the API.
+mod openapi;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -62,6 +62,7 @@ pub(crate) struct Rig {
     folder: TempDir,
     listen: String,
     admin: String,
+    settings: Vec<String>,
     server: Option<Process>,
 }
 
@@ -80,8 +81,14 @@ impl Rig {
             folder: tempfile::tempdir().unwrap(),
             listen,
             admin,
+            settings: Vec::new(),
             server: None,
         }
+    }
+
+    /// Settings of the server, from its next start on.
+    pub(crate) fn set(&mut self, settings: &[&str]) {
+        self.settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
     }
 
     /// A path in the folder.
@@ -119,6 +126,7 @@ impl Rig {
         ]);
         command
             .arg(self.path("data"))
+            .args(self.settings.iter().flat_map(|setting| ["--set", setting]))
             .stdout(log.try_clone().unwrap())
             .stderr(log);
         self.server = Some(Process(command.spawn().unwrap()));

@@ -19,14 +19,23 @@ pub(crate) struct File {
 /// By name, as in the path behind `/console/`.
 static FILES: LazyLock<BTreeMap<&'static str, File>> = LazyLock::new(|| {
     let files = LIST.iter().map(|(name, bytes)| {
-        let hash = blake3::hash(bytes);
-        let hash = hash.as_bytes().get(..TAG_BYTES).unwrap_or_default();
-        // Leaked once: they live as long as the program, as the bytes do.
-        let tag = Box::leak(format!("\"{}\"", URL_SAFE_NO_PAD.encode(hash)).into_boxed_str());
-        (*name, File { bytes, tag })
+        (
+            *name,
+            File {
+                bytes,
+                tag: tag(bytes),
+            },
+        )
     });
     files.collect()
 });
+
+/// The tag of bytes, which live as long as the program; so does what is leaked here.
+pub(crate) fn tag(bytes: &[u8]) -> &'static str {
+    let hash = blake3::hash(bytes);
+    let hash = hash.as_bytes().get(..TAG_BYTES).unwrap_or_default();
+    Box::leak(format!("\"{}\"", URL_SAFE_NO_PAD.encode(hash)).into_boxed_str())
+}
 
 /// The file of a name.
 pub(crate) fn find(name: &str) -> Option<&'static File> {

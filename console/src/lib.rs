@@ -9,6 +9,8 @@
 mod files;
 /// What is said with every file: type, policy, tag.
 mod headers;
+/// The API's document and the page that shows it.
+mod docs;
 
 use axum::Router;
 use axum::extract::{Path, Request};
@@ -17,6 +19,8 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use files::File;
+
+pub use docs::{DOCS_ROUTES, docs};
 
 /// What of the API is at the same address, so that the page offers nothing that does not work there.
 #[derive(Clone, Copy, Debug)]
@@ -65,9 +69,14 @@ pub fn router(parts: Parts) -> Router {
 
 /// A file; 304 where the browser has it already.
 fn file(name: &str, headers: &HeaderMap) -> Response {
-    let Some(File { bytes, tag, .. }) = files::find(name) else {
-        return StatusCode::NOT_FOUND.into_response();
-    };
+    match files::find(name) {
+        Some(file) => sent(name, file, headers),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+fn sent(name: &str, file: &File, headers: &HeaderMap) -> Response {
+    let File { bytes, tag } = *file;
     let head = [
         headers::content_type(name),
         headers::REVALIDATE,
@@ -75,7 +84,7 @@ fn file(name: &str, headers: &HeaderMap) -> Response {
     ];
     match headers::is_known(headers, tag) {
         true => (StatusCode::NOT_MODIFIED, head).into_response(),
-        false => (head, *bytes).into_response(),
+        false => (head, bytes).into_response(),
     }
 }
 

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
 use service::http::Problem;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// How the work on a body ended.
@@ -21,20 +22,28 @@ pub(crate) enum Ending {
 }
 
 /// The answer to a batch.
-#[derive(Debug, Serialize)]
-struct Batch {
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Batch {
+    // `described::Uploaded` says it where it is there.
     #[serde(flatten)]
+    #[schema(ignore)]
     upload: Option<Named>,
+    /// Events that are durable; with `validate`, that are valid.
     accepted: u64,
+    /// Rows that are not valid.
     invalid: u64,
+    /// Events that the log refused.
     #[serde(skip_serializing_if = "is_zero")]
     refused: u64,
+    /// False with `validate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     recorded: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt: Option<String>,
+    /// Rows that are not valid or were refused, the first 1,000.
     results: Vec<RowResult>,
     results_left_out: u64,
+    /// Keys that were made.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     keys: Vec<FreshKey>,
     #[serde(skip_serializing_if = "is_zero")]
@@ -42,15 +51,18 @@ struct Batch {
 }
 
 /// An upload, and where it stands.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = UploadNamed)]
 pub(crate) struct Named {
+    #[schema(value_type = String, format = "uuid")]
     pub(crate) upload: Uuid,
+    /// `held` or `processing`.
     pub(crate) status: &'static str,
 }
 
 /// The answer to a single event.
-#[derive(Debug, Serialize)]
-struct Single {
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Single {
     accepted: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     recorded: Option<bool>,

@@ -12,6 +12,7 @@ mod pace;
 pub(crate) use pace::Pace;
 
 use crate::Ingest;
+use crate::described::{FORM, FileForm, HEAD, OlderUploaded, ROWS};
 use crate::events::busy;
 use crate::intake::Request;
 use crate::rows::Format;
@@ -37,6 +38,15 @@ use uuid::Uuid;
 /// Bad rows listed in one answer: all of a file that the older service took, but for the oddest. With their texts some 20 MB.
 const DETAILS: usize = 100_000;
 
+#[utoipa::path(
+    post, path = "/api/uploads", tag = "Older: counts per day",
+    summary = "Takes a CSV file, which counts when it is processed",
+    description = "Columns `userId`, `eventType`, `timestamp`; others are metadata. A file with a bad row is refused whole, and `details` lists each. \
+                   Ten a minute from one address.",
+    request_body(content = FileForm, content_type = "multipart/form-data"),
+    responses((status = 201, description = "All rows are durable, and wait.", body = OlderUploaded)),
+    extensions(("x-problems" = json!([HEAD, FORM, ROWS, [400, "file_not_csv"], [429, "too_many_uploads"]]))),
+)]
 pub(crate) async fn post(
     State(ingest): State<Arc<Ingest>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,

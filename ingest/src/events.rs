@@ -1,8 +1,9 @@
 //! `POST /v1/events`: the way of one request, from its head to its answer. What lies between is [`crate::work`].
 
 use crate::Ingest;
-use crate::answer::{Ending, answer};
+use crate::answer::{Batch, Ending, Single, answer};
 use crate::body::{Encoding, PIECE_BYTES, Reader};
+use crate::described::{CloudEvent, CloudHeaders, Events, HEAD, Key, Packed, ROWS};
 use crate::head::Head;
 use crate::intake::Request;
 use crate::work::Work;
@@ -18,6 +19,25 @@ use std::sync::Arc;
 /// What a body may take in its decoder: the largest window of zstd.
 const DECODER_BYTES: u64 = 8 * 1024 * 1024;
 
+#[utoipa::path(
+    post, path = "/v1/events", tag = "Events",
+    summary = "Takes one event, or several",
+    description = "A JSON object is one event; an array, NDJSON and CSV are several, of which a bad row does not stop the others. Without a \
+                   Content-Type the first byte tells JSON from CSV. CloudEvents come in their three modes.",
+    params(
+        ("validate" = Option<bool>, Query, description = "Checks and records nothing."),
+        Key, Packed, CloudHeaders,
+    ),
+    request_body(content(
+        (Events = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"),
+        (CloudEvent = "application/cloudevents+json"), (Vec<CloudEvent> = "application/cloudevents-batch+json"),
+    )),
+    responses(
+        (status = 200, description = "Several: how many are durable, and what is wrong with the others.", body = Batch),
+        (status = 202, description = "One, which is durable.", body = Single),
+    ),
+    extensions(("x-problems" = json!([HEAD, ROWS, [400, "invalid_event"]]))),
+)]
 pub(crate) async fn post(
     State(ingest): State<Arc<Ingest>>,
     caller: Caller,

@@ -3,17 +3,43 @@
 //! It answers 200 for as long as it answers, and says `degraded` and why when a part is not ready: a client can do
 //! nothing about that, and what is on the log is safe.
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
 use serde_json::{Value, json};
+use service::api::Api;
 use service::readiness::Readiness;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 /// The route `/health`, to be mounted once in a process.
-pub fn health(readiness: Readiness) -> Router {
-    Router::new().route("/health", get(report)).with_state(readiness)
+pub fn health(readiness: Readiness) -> Api {
+    Api::new().on(routes!(report)).with_state(readiness)
 }
 
+/// How the process is.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "the shape of an answer, for the document")]
+struct Health {
+    /// `ok` or `degraded`.
+    status: String,
+    /// Where it is degraded: what each part waits for.
+    conditions: Option<Vec<Condition>>,
+}
+
+/// A part that may not be ready.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "the shape of an answer, for the document")]
+struct Condition {
+    name: String,
+    ready: bool,
+    reason: Option<String>,
+}
+
+#[utoipa::path(
+    get, path = "/health", tag = "Service",
+    summary = "How the process is",
+    responses((status = 200, description = "It answers.", body = Health)),
+)]
 async fn report(State(readiness): State<Readiness>) -> Json<Value> {
     let report = readiness.report();
     Json(match report.ready {

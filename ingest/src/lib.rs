@@ -44,6 +44,8 @@ mod room;
 mod appends;
 /// What a client is told.
 mod answer;
+/// What handlers say of themselves in the document.
+mod described;
 /// What is counted.
 mod metrics;
 /// `GET /health`.
@@ -55,11 +57,12 @@ pub use metrics::Metrics;
 
 use crate::room::Rooms;
 use axum::Router;
-use axum::routing::post;
 use log::Appender;
 use schemas::Timestamp;
-use service::access::{Scope, needs};
+use service::access::Scope;
+use service::api::{Api, needs};
 use std::sync::Arc;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 /// What ingest works with.
@@ -136,11 +139,17 @@ pub const OLDER_ROUTE: &str = "/liveEvent";
 
 /// The routes of ingest, for [`service::http::serve`], which bounds bodies and times.
 pub fn router(ingest: Ingest) -> Router {
-    let posts = Router::new()
-        .route("/v1/events", post(events::post))
-        .route("/v1/uploads", post(uploads::post))
-        .route("/api/uploads", post(batches::post));
+    api(ingest).into_parts().0
+}
+
+/// The same with what the document says of them.
+pub fn api(ingest: Ingest) -> Api {
+    let posts = Api::new()
+        .on(routes!(events::post))
+        .on(routes!(uploads::post))
+        .on(routes!(batches::post));
     needs(posts, &[Scope::Ingest])
-        .route(OLDER_ROUTE, post(live_event::post))
+        // It has a secret of its own.
+        .on(routes!(live_event::post))
         .with_state(Arc::new(ingest))
 }

@@ -10,6 +10,7 @@
 use crate::appends::Appends;
 use crate::body::{PIECE_BYTES, Reader};
 use crate::chunks::{Chunks, Open};
+use crate::described::{Key, OlderEvent, Packed};
 use crate::events::{busy, decoder_bytes, log_unavailable, seconds};
 use crate::head;
 use crate::{Ingest, OlderClients};
@@ -66,6 +67,23 @@ impl Secret {
     }
 }
 
+#[utoipa::path(
+    post, path = "/liveEvent", tag = "Older: revenue",
+    summary = "Adds to a user's revenue, or subtracts from it",
+    description = "With an `Idempotency-Key` it may be repeated; without one each request is an event of its own.",
+    params(Key, Packed),
+    request_body = OlderEvent,
+    responses(
+        (status = 200, description = "`Event saved`: it is durable.", body = String, content_type = "text/plain"),
+        (status = 400, description = "`Invalid event data`.", body = String, content_type = "text/plain"),
+        (status = 403, description = "`Forbidden`: another secret.", body = String, content_type = "text/plain"),
+    ),
+    security(("secret" = []), ("bearer" = ["ingest"]), ("key" = ["ingest"])),
+    extensions(("x-problems" = json!([
+        [400, "encoding_invalid"], [400, "header_invalid"], [400, "idempotency_key_invalid"], [413, "body_too_compressed"],
+        [415, "encoding_not_supported"], [429, "quota_exceeded"], [503, "log_unavailable"]
+    ]))),
+)]
 pub(crate) async fn post(
     State(ingest): State<Arc<Ingest>>,
     caller: Option<Caller>,

@@ -3,9 +3,10 @@
 use schemas::Invalid;
 use schemas::input::RowError;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A row that was not plainly accepted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct RowResult {
     /// Its number, see [`crate::rows::Cut::number`].
     pub(crate) row: u64,
@@ -20,7 +21,7 @@ pub(crate) struct RowResult {
 }
 
 /// A key that was made for a row.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct FreshKey {
     pub(crate) row: u64,
     pub(crate) idempotency_key: String,

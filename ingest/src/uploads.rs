@@ -9,6 +9,7 @@ use crate::answer::{Named, batch, stopped};
 use crate::appends::Appends;
 use crate::batches;
 use crate::body::{PIECE_BYTES, Reader};
+use crate::described::{Events, FORM, FileForm, HEAD, Key, Packed, ROWS, Uploaded};
 use crate::diary::Diary;
 use crate::events::{busy, decoder_bytes, log_unavailable};
 use crate::intake::{Intake, Request};
@@ -31,6 +32,28 @@ use uuid::Uuid;
 /// The header that names the upload, in every answer.
 const UPLOAD_ID: HeaderName = HeaderName::from_static("x-upload-id");
 
+#[utoipa::path(
+    post, path = "/v1/uploads", tag = "Uploads",
+    summary = "Takes a file with an id, a status and a ledger of its own",
+    description = "As a body, or as the field `file` of a form. Every answer names the upload in `X-Upload-Id`.",
+    params(
+        ("hold" = Option<bool>, Query, description = "Its rows wait until it is released; they count for nothing before."),
+        ("atomic" = Option<bool>, Query, description = "Its rows count only if all of them are valid; else 422, and nothing counts."),
+        ("map" = Option<String>, Query, description = "`theirs:ours,...`: other names of columns or fields; a comma, a colon or a backslash of a name stands behind a backslash."),
+        ("key" = Option<String>, Query, pattern = "^row$", description = "`row`, with `file`: each row without a key of its own is an event of its own, by `file` and its number."),
+        ("file" = Option<String>, Query, pattern = "^[!-~]{1,256}$", description = "With `key=row`: the digest of the file, or any text for it."),
+        ("name" = Option<String>, Query, min_length = 1, max_length = 512, description = "Its name; without it, that of the file."),
+        Key, Packed,
+    ),
+    request_body(content(
+        (FileForm = "multipart/form-data"), (String = "text/csv"), (String = "application/x-ndjson"), (Events = "application/json"),
+    )),
+    responses((status = 201, description = "All valid rows are durable.", body = Uploaded, headers(
+        ("Location" = String, description = "Where it can be asked for."),
+        ("X-Upload-Id" = String, description = "Its id."),
+    ))),
+    extensions(("x-problems" = json!([HEAD, FORM, ROWS, [422, "rows_invalid"]]))),
+)]
 pub(crate) async fn post(
     State(ingest): State<Arc<Ingest>>,
     caller: Caller,

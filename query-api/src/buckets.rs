@@ -11,6 +11,7 @@ use chrono::{DateTime, Datelike, NaiveDate, Offset, SecondsFormat, TimeZone};
 use chrono_tz::Tz;
 use schemas::Quarter;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 const HOUR_S: i64 = 3600;
 
@@ -48,22 +49,31 @@ pub(crate) enum Fault {
 }
 
 /// What a bucket is called.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = Bucket)]
 pub(crate) enum Label {
     /// A day of the zone.
     Day {
         #[serde(serialize_with = "text")]
+        #[schema(value_type = String, format = Date)]
         day: NaiveDate,
     },
     /// A part of a day: when it begins, RFC 3339 with the zone's offset then, and which day it is part of.
     Part {
+        #[schema(format = DateTime)]
         start: String,
         #[serde(serialize_with = "text")]
+        #[schema(value_type = String, format = Date)]
         day: NaiveDate,
     },
     /// A month of the zone, or what of it was asked for: when that begins, and the month as in `2025-11`.
-    Month { start: String, month: String },
+    Month {
+        #[schema(format = DateTime)]
+        start: String,
+        #[schema(pattern = "^[0-9]{4}-[0-9]{2}$")]
+        month: String,
+    },
 }
 
 impl Width {

@@ -7,6 +7,10 @@ use crate::QueryApi;
 use crate::asked::{Range, Types};
 use crate::buckets::Width;
 use crate::caller::Caller;
+use crate::described::{
+    self, AS_OF, After, Bucket, Date, FORM, Form, Known, PARAMS, PATH, RANGE, RECEIPT, SIZE, Span, TAG, VIEW,
+    Zone,
+};
 use crate::export::Exports;
 use crate::format::Format;
 use crate::lines::{Lines, Reads, Rows};
@@ -30,9 +34,11 @@ use service::http::Problem;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 /// Totals by bucket and type.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Days)]
 pub(crate) struct Answer {
     tz: &'static str,
     as_of: AsOf,
@@ -41,13 +47,15 @@ pub(crate) struct Answer {
 }
 
 /// The lines, in a list that says what they are.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = DaysLines)]
 enum Totals {
     Days {
         days: Vec<Line>,
     },
     Buckets {
+        #[schema(example = "1h")]
         bucket: &'static str,
         buckets: Vec<Line>,
     },
@@ -63,6 +71,21 @@ struct Asked {
 }
 
 /// `GET /v1/days?from&to&tz&bucket&type&format&after&wait`.
+#[utoipa::path(
+    get, path = "/v1/days", tag = "Counts",
+    summary = "Counts and sums of some days, by bucket and type",
+    params(Span, Bucket, described::Types, Form, After, Known),
+    responses(
+        (status = 200, description = "Lines of the buckets that have events.", content(
+            (Answer = "application/json"), (String = "application/x-ndjson"), (String = "text/csv")
+        )),
+        (status = 304, description = "The client has the newest answer."),
+    ),
+    extensions(
+        ("x-problems" = json!([PARAMS, RANGE, SIZE, FORM, RECEIPT, VIEW])),
+        ("x-headers" = json!([AS_OF, TAG])),
+    ),
+)]
 pub(crate) async fn range(
     State(api): State<Arc<QueryApi>>,
     State(exports): State<Exports>,
@@ -85,6 +108,21 @@ pub(crate) async fn range(
 }
 
 /// `GET /v1/days/{date}?tz&bucket&type&format&after&wait`.
+#[utoipa::path(
+    get, path = "/v1/days/{date}", tag = "Counts",
+    summary = "Counts and sums of one day, by bucket and type",
+    params(Date, Zone, Bucket, described::Types, Form, After, Known),
+    responses(
+        (status = 200, description = "Lines of the buckets that have events.", content(
+            (Answer = "application/json"), (String = "application/x-ndjson"), (String = "text/csv")
+        )),
+        (status = 304, description = "The client has the newest answer."),
+    ),
+    extensions(
+        ("x-problems" = json!([PATH, PARAMS, RANGE, SIZE, FORM, RECEIPT, VIEW])),
+        ("x-headers" = json!([AS_OF, TAG])),
+    ),
+)]
 pub(crate) async fn one(
     State(api): State<Arc<QueryApi>>,
     State(exports): State<Exports>,

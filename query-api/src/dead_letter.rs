@@ -9,6 +9,7 @@ use crate::caller::Caller;
 use crate::cursor::Position;
 use crate::dead_letters::Line;
 use crate::decoded::decode;
+use crate::described::{PARAMS, PATH, VIEW};
 use crate::letters::{LogRecord, Retention};
 use crate::params::{Params, RawQuery, invalid};
 use crate::reflected::ENDS_AGE;
@@ -23,16 +24,19 @@ use serde_json::Value;
 use service::http::Problem;
 use std::fmt::Write;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// Bytes of a key or a value that are shown.
 const SHOWN_BYTES: usize = 64 * 1024;
 
 /// A dead letter and what was sent.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeadLetterRecord)]
 pub(crate) struct Answer {
     #[serde(flatten)]
     line: Line,
     /// The record's key, if it has one and it is UTF-8.
+    #[schema(required = true)]
     key: Option<String>,
     /// The record's key in hex, where it is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,24 +45,36 @@ pub(crate) struct Answer {
     #[serde(skip_serializing_if = "Option::is_none")]
     value_utf8: Option<String>,
     /// The value in hex; none if the record has no value.
+    #[schema(required = true)]
     value_hex: Option<String>,
     /// How many bytes the value has.
+    #[schema(required = true)]
     value_bytes: Option<usize>,
     /// Whether only the beginning of it is shown.
     value_truncated: bool,
     /// The event, in the shape that `POST /v1/events` takes.
+    #[schema(required = true)]
     event: Option<Value>,
     /// Why there is none.
+    #[schema(required = true)]
     undecoded: Option<String>,
     /// All tries, oldest first.
     redrives: Vec<TryLine>,
     /// From when on the log may drop the bytes; none where it keeps them for ever or does not say.
+    #[schema(required = true)]
     kept_until: Option<String>,
     /// `forever`, `bounded` or `unknown`.
     retention: &'static str,
 }
 
 /// `GET /v1/dead-letters/{id}`.
+#[utoipa::path(
+    get, path = "/v1/dead-letters/{id}", tag = "Dead letters",
+    summary = "One dead letter with the bytes that were sent",
+    params(("id" = String, Path, pattern = "^(0|[1-9][0-9]{0,9})-(0|[1-9][0-9]{0,18})$", description = "Its place: partition and offset.", example = "3-1207")),
+    responses((status = 200, description = "The dead letter; of long values the first 64 KiB.", body = Answer)),
+    extensions(("x-problems" = json!([PATH, PARAMS, VIEW, [404, "not_found"]]))),
+)]
 pub(crate) async fn show(
     State(api): State<Arc<QueryApi>>,
     caller: Caller,

@@ -4,6 +4,7 @@ use crate::QueryApi;
 use crate::asked::too_long;
 use crate::caller::Caller;
 use crate::cursor::Position;
+use crate::described::{AS_OF, After, CURSOR, Cursor, FORM, Form, PARAMS, RECEIPT, Reasons, VIEW};
 use crate::digest::Digest;
 use crate::export::Exports;
 use crate::format::Format;
@@ -22,6 +23,7 @@ use schemas::{Reason, Timestamp};
 use serde::Serialize;
 use service::http::Problem;
 use std::sync::Arc;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Dead letters of a page, unless told otherwise.
@@ -51,24 +53,30 @@ const COLUMNS: [&str; 12] = [
 ];
 
 /// A page of dead letters.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeadLetters)]
 pub(crate) struct Answer {
     dead_letters: Vec<Line>,
     /// For `cursor`; null at the end. A page may hold fewer than `limit` and still have one.
+    #[schema(required = true)]
     next_cursor: Option<String>,
     as_of: AsOf,
 }
 
 /// One dead letter, without its bytes.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeadLetter)]
 pub(crate) struct Line {
     /// `<partition>-<offset>`.
     pub(crate) id: String,
+    #[schema(example = "key_conflict")]
     pub(crate) reason: &'static str,
+    #[schema(format = DateTime)]
     pub(crate) accepted_at: String,
     pub(crate) partition: u32,
     pub(crate) offset: u64,
     /// None where it could not be read.
+    #[schema(required = true)]
     pub(crate) user_id: Option<String>,
     pub(crate) detail: String,
     /// `open`, `redriven` or `quarantined`.
@@ -76,9 +84,12 @@ pub(crate) struct Line {
     /// How often it was redriven.
     tries: usize,
     /// The upload that it came in, and its row there.
+    #[schema(required = true, value_type = Option<String>)]
     upload_id: Option<Uuid>,
+    #[schema(required = true)]
     row: Option<u64>,
     /// What became of the last try.
+    #[schema(required = true)]
     last_redrive: Option<TryLine>,
 }
 
@@ -105,6 +116,28 @@ impl Line {
 }
 
 /// `GET /v1/dead-letters?reason&from&to&upload&user&state&limit&cursor&format&after&wait`. An export has all of the range, so it has no pages.
+#[utoipa::path(
+    get, path = "/v1/dead-letters", tag = "Dead letters",
+    summary = "What was refused for good, oldest first",
+    description = "CSV and NDJSON have all of the range, so they have no pages.",
+    params(
+        Reasons,
+        ("from" = Option<String>, Query, description = "A date or a time (RFC 3339); without it seven days before `to`."),
+        ("to" = Option<String>, Query, description = "A date, which is in the answer, or a time, which is not; without it all up to now."),
+        ("upload" = Option<String>, Query, description = "Only those that came in this upload."),
+        ("user" = Option<String>, Query, description = "Only this user's."),
+        ("state" = Option<String>, Query, pattern = "^(open|redriven|quarantined)$", description = "Only those that stand so."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "Dead letters of a page; 100 without it."),
+        Cursor, Form, After,
+    ),
+    responses((status = 200, description = "A page, or all as a file.", content(
+        (Answer = "application/json"), (String = "application/x-ndjson"), (String = "text/csv")
+    ))),
+    extensions(
+        ("x-problems" = json!([PARAMS, CURSOR, FORM, RECEIPT, VIEW, [400, "range_invalid"], [400, "range_too_long"]])),
+        ("x-headers" = json!(AS_OF)),
+    ),
+)]
 pub(crate) async fn list(
     State(api): State<Arc<QueryApi>>,
     State(exports): State<Exports>,

@@ -5,6 +5,7 @@
 
 use crate::QueryApi;
 use crate::caller::Caller;
+use crate::described::{AS_OF, After, Known, PARAMS, RECEIPT, TAG, VIEW};
 use crate::params::{Params, RawQuery};
 use crate::reflected::AsOf;
 use crate::reply::Reply;
@@ -20,9 +21,11 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// The ledger in all.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Ledger)]
 pub(crate) struct Answer {
     accepted: u64,
     #[serde(flatten)]
@@ -35,7 +38,8 @@ pub(crate) struct Answer {
 }
 
 /// The ledger of one source partition.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LedgerLine)]
 struct Line {
     partition: u32,
     #[serde(flatten)]
@@ -46,7 +50,9 @@ struct Line {
     balanced: bool,
 }
 
-#[derive(Debug, Serialize)]
+/// Records by what became of them.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LedgerCounts)]
 struct Counts {
     records: u64,
     copies: u64,
@@ -82,6 +88,20 @@ impl From<&Ledger> for Counts {
 }
 
 /// `GET /v1/ledger?after&wait`. It spans tenants.
+#[utoipa::path(
+    get, path = "/v1/ledger", tag = "Audit",
+    summary = "What became of every record, and whether it adds up",
+    description = "In all and by partition, over all tenants.",
+    params(After, Known),
+    responses(
+        (status = 200, description = "The ledger.", body = Answer),
+        (status = 304, description = "The client has the newest answer."),
+    ),
+    extensions(
+        ("x-problems" = json!([PARAMS, RECEIPT, VIEW])),
+        ("x-headers" = json!([AS_OF, TAG])),
+    ),
+)]
 pub(crate) async fn show(
     State(api): State<Arc<QueryApi>>,
     caller: Caller,

@@ -12,6 +12,8 @@
 
 /// Who asks.
 mod caller;
+/// What several handlers say of themselves in the document.
+mod described;
 /// What the query string says.
 mod params;
 /// Days of a zone, in quarter-hours.
@@ -88,7 +90,7 @@ mod health;
 mod metrics;
 
 pub use ends::{Ends, LogEnds};
-pub use health::health_router;
+pub use health::health_api;
 pub use letters::{AskRetention, LetterBytes, LogLetters, LogRecord, RecordAt, Retention};
 pub use metrics::Metrics;
 pub use reader::{LogAway, OpenReader};
@@ -96,15 +98,16 @@ pub use watch::ProgressWatch;
 
 use axum::Router;
 use axum::extract::FromRef;
-use axum::routing::{delete, get, post};
 use export::Exports;
 use live::Live;
 use log::Appender;
 use schemas::Timestamp;
 use schemas::generation::Generation;
-use service::access::{Scope, needs};
+use service::access::Scope;
+use service::api::{Api, needs};
 use service::config;
 use std::sync::Arc;
+use utoipa_axum::routes;
 
 /// What queries are answered from.
 #[derive(Clone)]
@@ -167,6 +170,11 @@ pub const OLDER_ROUTE: &str = "/api/queues/{queue}/dlq";
 
 /// The routes of queries, for [`service::http::serve`].
 pub fn router(state: QueryApi) -> Router {
+    api(state).into_parts().0
+}
+
+/// The same with what the document says of them.
+pub fn api(state: QueryApi) -> Api {
     let api = Arc::new(state);
     let shared = Shared {
         live: Live::new(Arc::clone(&api)),
@@ -174,39 +182,40 @@ pub fn router(state: QueryApi) -> Router {
         exports: Exports::new(),
         scans: top_users::Places::new(),
     };
-    let queries = Router::new()
-        .route("/v1/days", get(days::range))
-        .route("/v1/days/{date}", get(days::one))
-        .route("/v1/days/{date}/users", get(top_users::show))
-        .route("/v1/users/{id}", get(users::total))
-        .route("/userEvents/{id}", get(user_events::show))
-        .route("/api/metrics", get(older::metrics))
-        .route("/v1/users/{id}/days", get(user_days::show))
-        .route("/v1/live", get(live::show));
+    let queries = Api::new()
+        .on(routes!(days::range))
+        .on(routes!(days::one))
+        .on(routes!(top_users::show))
+        .on(routes!(users::total))
+        .on(routes!(user_events::show))
+        .on(routes!(older::metrics))
+        .on(routes!(user_days::show))
+        .on(routes!(live::show));
     // Whoever sends is given receipts; they are positions and nothing else.
-    let receipts = Router::new().route("/v1/receipts/{receipt}", get(receipts::show));
-    let refused = Router::new()
-        .route("/v1/dead-letters", get(dead_letters::list))
-        .route("/v1/dead-letters/redrive", post(redrive::redrive))
-        .route("/v1/dead-letters/{id}", get(dead_letter::show));
+    let receipts = Api::new().on(routes!(receipts::show));
+    let refused = Api::new()
+        .on(routes!(dead_letters::list))
+        .on(routes!(redrive::redrive))
+        .on(routes!(dead_letter::show));
     // It spans tenants.
-    let ledger = Router::new().route("/v1/ledger", get(ledger::show));
-    let uploads = Router::new()
-        .route("/v1/uploads", get(uploads::list))
-        .route("/v1/uploads/{id}", get(uploads::show))
-        .route("/v1/uploads/{id}/errors", get(uploads::errors))
-        .route("/api/batches", get(uploads::batches::list))
-        .route("/api/batches/{id}", get(uploads::batches::show));
-    let releases = Router::new()
-        .route("/v1/uploads/{id}", delete(uploads::discard))
-        .route("/v1/uploads/{id}/process", post(uploads::process))
-        .route("/api/batches/{id}/process", post(uploads::batches::process));
+    let ledger = Api::new().on(routes!(ledger::show));
+    let uploads = Api::new()
+        .on(routes!(uploads::list))
+        .on(routes!(uploads::show))
+        .on(routes!(uploads::errors))
+        .on(routes!(uploads::batches::list))
+        .on(routes!(uploads::batches::show));
+    let releases = Api::new()
+        .on(routes!(uploads::discard))
+        .on(routes!(uploads::process))
+        .on(routes!(uploads::batches::process));
     needs(queries, &[Scope::Query])
         .merge(needs(receipts, &[Scope::Query, Scope::Ingest]))
         .merge(needs(refused, &[Scope::Admin]))
         .merge(needs(ledger, &[Scope::Operator]))
         .merge(needs(uploads, &[Scope::Query, Scope::Ingest]))
         .merge(needs(releases, &[Scope::Ingest, Scope::Admin]))
-        .route(OLDER_ROUTE, get(older::failed))
+        // It looks for a key itself.
+        .on(routes!(older::failed))
         .with_state(shared)
 }

@@ -22,6 +22,7 @@ use self::reader::{Asked, Reader};
 use crate::QueryApi;
 use crate::asked::Types;
 use crate::caller::Caller;
+use crate::described::{self, PARAMS, RANGE, VIEW, Zone};
 use crate::params::{Params, RawQuery, invalid};
 use crate::reflected::ENDS_AGE;
 use axum::body::{Body, Bytes};
@@ -61,6 +62,22 @@ impl Live {
 }
 
 /// `GET /v1/live?from&to&tz&type`.
+#[utoipa::path(
+    get, path = "/v1/live", tag = "Counts",
+    summary = "Live totals, as server-sent events",
+    description = "`range`, then a `total` for each day and type that has events, then `as_of`; from then on each total that changed with its new \
+                   absolute value, and `as_of` behind them. The stream has no end of its own: one that the server ends says why in the event `end`.",
+    params(
+        ("from" = Option<String>, Query, format = Date, description = "The first day; with `to`. Without both, yesterday and today, also when the day changes."),
+        ("to" = Option<String>, Query, format = Date, description = "The last day; 31 days at most."),
+        Zone, described::Types,
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last `as_of` that was seen: nothing older is shown."),
+    ),
+    responses((status = 200, description = "Events; the id of each `as_of` is a receipt.", body = String, content_type = "text/event-stream")),
+    extensions(("x-problems" = json!([
+        PARAMS, RANGE, VIEW, [400, "receipt_beyond_end"], [503, "too_many_live_days"], [503, "too_many_readers"]
+    ]))),
+)]
 pub(crate) async fn show(
     State(live): State<Live>,
     caller: Caller,

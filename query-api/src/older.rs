@@ -6,6 +6,7 @@
 
 use crate::QueryApi;
 use crate::caller::Caller;
+use crate::described::{PARAMS, PATH, SIZE, VIEW};
 use crate::params::{self, RawQuery};
 use crate::tries::Letter;
 use crate::waiting::too_many;
@@ -25,6 +26,7 @@ use service::http::Problem;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 /// The one queue there is.
 const QUEUE: &str = "event-processing";
@@ -32,6 +34,58 @@ const QUEUE: &str = "event-processing";
 const JOBS: usize = 100;
 /// Failed jobs of an answer at most.
 const JOBS_MAX: usize = 1000;
+
+/// The counts of a day.
+#[derive(ToSchema)]
+#[schema(as = OlderMetrics)]
+#[allow(dead_code, reason = "the shape of an answer, for the document")]
+struct Metrics {
+    #[schema(format = Date)]
+    date: String,
+    metrics: Vec<Metric>,
+}
+
+/// The count of a type.
+#[derive(ToSchema)]
+#[schema(as = OlderMetric, rename_all = "camelCase")]
+#[allow(dead_code, reason = "the shape of an answer, for the document")]
+struct Metric {
+    event_type: String,
+    count: u64,
+}
+
+/// Failed jobs.
+#[derive(ToSchema)]
+#[schema(as = OlderFailed, rename_all = "camelCase")]
+#[allow(dead_code, reason = "the shape of an answer, for the document")]
+struct Failed {
+    queue_name: String,
+    failed_jobs: Vec<Job>,
+}
+
+/// A dead letter as a failed job.
+#[derive(ToSchema)]
+#[schema(as = OlderJob, rename_all = "camelCase")]
+#[allow(dead_code, reason = "the shape of an answer, for the document")]
+struct Job {
+    id: String,
+    data: JobData,
+    /// The reason of the dead letter.
+    error: String,
+    failed_reason: String,
+    /// Milliseconds since 1970.
+    timestamp: i64,
+}
+
+/// What failed.
+#[derive(ToSchema)]
+#[schema(as = OlderJobData, rename_all = "camelCase")]
+#[allow(dead_code, reason = "the shape of an answer, for the document")]
+struct JobData {
+    user_id: String,
+    /// Where the dead letter is.
+    dead_letter: String,
+}
 
 /// How long a client waits for a view that is being made from the log.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -65,6 +119,13 @@ pub(crate) async fn ready(api: &QueryApi, view: View) -> Result<(), Problem> {
 }
 
 /// `GET /api/metrics?date`.
+#[utoipa::path(
+    get, path = "/api/metrics", tag = "Older: counts per day",
+    summary = "Counts of a UTC day by type",
+    params(("date" = Option<String>, Query, format = Date, description = "Today without it.")),
+    responses((status = 200, description = "The counts.", body = Metrics)),
+    extensions(("x-problems" = json!([PARAMS, SIZE, VIEW, [503, "too_many_waiters"]]))),
+)]
 pub(crate) async fn metrics(
     State(api): State<Arc<QueryApi>>,
     caller: Caller,
@@ -83,6 +144,20 @@ pub(crate) async fn metrics(
 }
 
 /// `GET /api/queues/{queue}/dlq?limit`.
+#[utoipa::path(
+    get, path = "/api/queues/{queue}/dlq", tag = "Older: counts per day",
+    summary = "Dead letters of the last seven days as failed jobs, oldest first",
+    description = "While there are no keys, any `X-API-Key` will do.",
+    params(
+        ("queue" = String, Path, description = "`event-processing`; there is no other."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "Jobs of the answer; 100 without it."),
+    ),
+    responses((status = 200, description = "The jobs.", body = Failed)),
+    security(("key" = ["admin"]), ("bearer" = ["admin"])),
+    extensions(("x-problems" = json!([
+        PATH, PARAMS, VIEW, [400, "queue_unknown"], [401, "key_missing"], [403, "scope_missing"], [503, "too_many_waiters"]
+    ]))),
+)]
 pub(crate) async fn failed(
     State(api): State<Arc<QueryApi>>,
     who: Option<access::Caller>,

@@ -2,6 +2,7 @@
 //! reflects them.
 
 use crate::QueryApi;
+use crate::described::{self, PARAMS, PATH, VIEW};
 use crate::params::{Params, RawQuery};
 use crate::reflected::{AsOf, ByPartition, ENDS_AGE, Reflected};
 use crate::waiting::{covered, partitions, too_many};
@@ -16,16 +17,34 @@ use serde_json::Value;
 use service::http::Problem;
 use std::sync::Arc;
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 /// How far the events of a receipt are.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReceiptStanding)]
 pub(crate) struct Answer {
+    /// Whether every view reflects all of it.
     counted: bool,
+    /// How far each partition is.
+    #[schema(value_type = Vec<described::Reached>)]
     partitions: Value,
     as_of: AsOf,
 }
 
 /// `GET /v1/receipts/{receipt}?wait`. When the time to wait is over the answer is what is known then, and no error.
+#[utoipa::path(
+    get, path = "/v1/receipts/{receipt}", tag = "Events",
+    summary = "Whether the events of a receipt are counted",
+    description = "When the time to wait is over, the answer is what is known then.",
+    params(
+        ("receipt" = String, Path, description = "`receipt` of an answer to events."),
+        ("wait" = Option<String>, Query, pattern = "^[0-9]{1,6}(ms|s)?$", description = "How long to wait until it is counted, such as `1500` (milliseconds) or `5s`; `query.wait_limit_ms` (30 s) at most."),
+    ),
+    responses((status = 200, description = "How far they are.", body = Answer)),
+    extensions(("x-problems" = json!([
+        PATH, PARAMS, VIEW, [400, "receipt_beyond_end"], [400, "receipt_invalid"], [400, "receipt_of_another_log"], [503, "too_many_waiters"]
+    ]))),
+)]
 pub(crate) async fn show(
     State(api): State<Arc<QueryApi>>,
     path: Result<Path<String>, PathRejection>,

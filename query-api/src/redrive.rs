@@ -12,6 +12,7 @@ mod work;
 use crate::QueryApi;
 use crate::caller::Caller;
 use crate::cursor::Position;
+use crate::described::{CURSOR, PARAMS, VIEW};
 use crate::letters::{LetterBytes, RecordAt};
 use crate::params::{Params, RawQuery};
 use crate::reflected::ENDS_AGE;
@@ -27,22 +28,27 @@ use serde::Serialize;
 use service::http::Problem;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use utoipa::ToSchema;
 use work::Work;
 
 /// What was done, or would be.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Redriven)]
 pub(crate) struct Answer {
     dry_run: bool,
     #[serde(flatten)]
     tally: Tally,
     /// Where the copies lie, to wait for; none where there are none.
+    #[schema(required = true)]
     receipt: Option<String>,
     /// For `cursor`; null at the end.
+    #[schema(required = true)]
     next_cursor: Option<String>,
 }
 
 /// What became of the letters that were asked for: `matched` is the sum of what was redriven and what was skipped.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(as = RedriveTally)]
 pub(crate) struct Tally {
     matched: u64,
     redriven: u64,
@@ -51,7 +57,8 @@ pub(crate) struct Tally {
 }
 
 /// Letters that were not redriven, by why.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(as = RedriveSkipped)]
 pub(crate) struct Skipped {
     /// A try had its effect already.
     redriven: u64,
@@ -68,6 +75,18 @@ pub(crate) struct Skipped {
 }
 
 /// `POST /v1/dead-letters/redrive`.
+#[utoipa::path(
+    post, path = "/v1/dead-letters/redrive", tag = "Dead letters",
+    summary = "Puts dead letters back on the log: by id, by filter, or one mended",
+    description = "Exactly one of `ids` and `filter`. A letter has its effect once, however often it is redriven, so a call that was cut off \
+                   may be made again.",
+    request_body(content = asked::Said, content_type = "application/json"),
+    responses((status = 200, description = "What was done, or in a dry run what would be.", body = Answer)),
+    extensions(("x-problems" = json!([
+        PARAMS, CURSOR, VIEW, [400, "json_invalid"], [400, "range_invalid"], [400, "range_too_long"], [400, "event_invalid"], [400, "body_broken"],
+        [403, "scope_missing"], [413, "body_too_large"], [415, "media_type_not_supported"], [503, "log_unavailable"]
+    ]))),
+)]
 pub(crate) async fn redrive(
     State(api): State<Arc<QueryApi>>,
     caller: Caller,

@@ -14,6 +14,7 @@ use service::http::Problem;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// How old what is known of the log's end may be for `lag_records`.
 pub(crate) const ENDS_AGE: Duration = Duration::from_millis(200);
@@ -29,13 +30,16 @@ pub(crate) type ByPartition = BTreeMap<Partition, Progress>;
 pub(crate) type LogEnd = Arc<BTreeMap<Partition, Offset>>;
 
 /// What an answer reflects.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct AsOf {
     /// Next offset by source partition: all before it is in the answer.
+    #[schema(value_type = BTreeMap<String, u64>)]
     offsets: BTreeMap<u32, u64>,
     /// When the log took the newest of these records; none if there are none.
+    #[schema(required = true, format = DateTime)]
     newest_accepted_at: Option<String>,
     /// Records on the log that are not reflected yet, at most; none if the log does not say where it ends.
+    #[schema(required = true)]
     lag_records: Option<u64>,
 }
 

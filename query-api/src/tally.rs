@@ -9,19 +9,22 @@ use schemas::partial::{Cell, Cells};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use utoipa::ToSchema;
 
 /// Events counted, and the exact sum of their amounts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Total {
     /// How many.
     pub(crate) count: u64,
     /// A decimal number in a text, so that no reader makes a float of it.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = String, pattern = r"^-?[0-9]+(\.[0-9]+)?$", example = "12.5")]
     pub(crate) sum: Sum,
 }
 
 /// One line of an answer by bucket.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BucketLine)]
 pub(crate) struct Line {
     /// The quarter-hour since 1970 with which its bucket begins: with the type, its place in the answer's order.
     #[serde(skip)]

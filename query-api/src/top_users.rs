@@ -8,6 +8,7 @@ use crate::QueryApi;
 use crate::asked::{Range, Types, span, zone};
 use crate::buckets::Buckets;
 use crate::caller::Caller;
+use crate::described::{self, AS_OF, After, Date, Known, PARAMS, PATH, RANGE, RECEIPT, TAG, VIEW, Zone};
 use crate::params::{self, Params, RawQuery, invalid};
 use crate::reads::{CALL_DEADLINE, malformed};
 use crate::reflected::{AsOf, ENDS_AGE};
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 /// Users of an answer, unless told otherwise.
 const LIMIT: usize = 10;
@@ -67,9 +69,12 @@ impl Places {
 }
 
 /// The users with the most events.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TopUsers)]
 struct Answer {
+    #[schema(format = Date)]
     from: String,
+    #[schema(format = Date)]
     to: String,
     tz: &'static str,
     as_of: AsOf,
@@ -79,7 +84,7 @@ struct Answer {
     users: Vec<UserLine>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct UserLine {
     user_id: String,
     #[serde(flatten)]
@@ -87,6 +92,26 @@ struct UserLine {
 }
 
 /// `GET /v1/days/{date}/users?to&tz&type&limit&after&wait`.
+#[utoipa::path(
+    get, path = "/v1/days/{date}/users", tag = "Counts",
+    summary = "Who had the most events of a day, or of some days",
+    description = "It looks through the users, up to a bound of rows and time; `complete` says whether these were all of them.",
+    params(
+        Date,
+        ("to" = Option<String>, Query, format = Date, description = "The last day; 31 days at most. Without it the day itself."),
+        Zone, described::Types,
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "Users of the answer; 10 without it."),
+        After, Known,
+    ),
+    responses(
+        (status = 200, description = "Most events first.", body = Answer),
+        (status = 304, description = "The client has the newest answer."),
+    ),
+    extensions(
+        ("x-problems" = json!([PATH, PARAMS, RANGE, RECEIPT, VIEW, [503, "too_many_scans"]])),
+        ("x-headers" = json!([AS_OF, TAG])),
+    ),
+)]
 pub(crate) async fn show(
     State(api): State<Arc<QueryApi>>,
     State(places): State<Places>,

@@ -11,6 +11,7 @@ use schemas::{Day, Offset, Outcome, Partition, Timestamp};
 use serde::Serialize;
 use service::http::Problem;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// Rows that one call of the store brings.
 const CALL_ROWS: usize = 500;
@@ -88,14 +89,18 @@ impl Letter {
 }
 
 /// One try in an answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Redrive)]
 pub(crate) struct TryLine {
+    #[schema(format = DateTime)]
     at: String,
     by: String,
     edited: bool,
     outcome: &'static str,
     /// Why it was dead-lettered again.
+    #[schema(required = true)]
     reason: Option<&'static str>,
+    #[schema(required = true)]
     detail: Option<String>,
     partition: u32,
     offset: u64,

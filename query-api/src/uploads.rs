@@ -14,10 +14,11 @@ mod decide;
 /// `/api/batches`.
 pub(crate) mod batches;
 
-pub(crate) use decide::{discard, process};
-pub(crate) use errors::errors;
-pub(crate) use list::list;
-pub(crate) use show::show;
+// With what `utoipa::path` made of them, for `routes!`.
+pub(crate) use decide::{__path_discard, __path_process, discard, process};
+pub(crate) use errors::{__path_errors, errors};
+pub(crate) use list::{__path_list, list};
+pub(crate) use show::{__path_show, show};
 
 use crate::QueryApi;
 use crate::caller::Caller;
@@ -36,6 +37,7 @@ use service::http::Problem;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// An upload without a fact for so long is interrupted: one that goes on says so every 10 s.
@@ -62,20 +64,28 @@ pub(crate) struct Found {
 }
 
 /// An upload, as it is shown.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Upload)]
 pub(crate) struct Shown {
+    #[schema(value_type = String, format = "uuid")]
     upload: Uuid,
+    /// `receiving`, `interrupted`, `held`, `processing`, `completed`, `discarded` or `failed`.
     status: &'static str,
+    #[schema(required = true)]
     name: Option<String>,
     hold: bool,
     atomic: bool,
+    #[schema(format = DateTime)]
     begun_at: String,
     /// Rows read; of one that is being received, when it last said so.
     rows: u64,
     /// None until all is read.
+    #[schema(required = true)]
     accepted: Option<u64>,
+    #[schema(required = true)]
     invalid: Option<u64>,
     /// Invalid rows of which nobody knows any more what was wrong.
+    #[schema(required = true)]
     unlisted: Option<u64>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,7 +93,9 @@ pub(crate) struct Shown {
     ledger: Counts,
 }
 
-#[derive(Debug, Serialize)]
+/// Why an upload failed.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = UploadFailure)]
 struct Failure {
     code: String,
     detail: String,
@@ -92,7 +104,8 @@ struct Failure {
 }
 
 /// Outcomes of an upload's rows.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = UploadLedger)]
 struct Counts {
     counted: u64,
     duplicate: u64,
@@ -104,6 +117,7 @@ struct Counts {
     /// Copies of held rows of which another was taken before: no rows of their own.
     repeated: u64,
     /// Accepted rows without an outcome yet; none until all is read.
+    #[schema(required = true)]
     in_flight: Option<u64>,
 }
 

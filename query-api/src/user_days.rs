@@ -5,6 +5,10 @@ use crate::asked::{Range, Types};
 use crate::buckets::{Buckets, Width};
 use crate::caller::Caller;
 use crate::cursor::Place;
+use crate::described::{
+    self, AS_OF, After, CURSOR, Cursor, FORM, Form, Known, PARAMS, PATH, RANGE, RECEIPT, SIZE, Span, TAG,
+    User, VIEW,
+};
 use crate::digest::Digest;
 use crate::export::Exports;
 use crate::format::Format;
@@ -28,6 +32,7 @@ use service::http::Problem;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 /// Lines of a page at most.
 const LIMIT_MAX: usize = 1000;
@@ -37,7 +42,8 @@ const CALL_DAYS: u32 = 100;
 const CALLS_AT_ONCE: usize = 4;
 
 /// A user's totals by day and type.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = UserDays)]
 pub(crate) struct ByDay {
     user_id: String,
     tz: &'static str,
@@ -45,10 +51,32 @@ pub(crate) struct ByDay {
     days: Vec<Line>,
     /// Where pages are asked for: the cursor of the next one, null at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     next_cursor: Option<Option<String>>,
 }
 
 /// `GET /v1/users/{id}/days?from&to&tz&type&format&limit&cursor&after&wait`. Without `limit` it is the whole answer.
+#[utoipa::path(
+    get, path = "/v1/users/{id}/days", tag = "Counts",
+    summary = "What one user did, by day and type",
+    description = "Without `limit` it is the whole answer.",
+    params(
+        User, Span,
+        described::Types, Form,
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "Lines of a page."),
+        Cursor, After, Known,
+    ),
+    responses(
+        (status = 200, description = "Lines of the days that have events.", content(
+            (ByDay = "application/json"), (String = "application/x-ndjson"), (String = "text/csv")
+        )),
+        (status = 304, description = "The client has the newest answer."),
+    ),
+    extensions(
+        ("x-problems" = json!([PATH, PARAMS, RANGE, SIZE, CURSOR, FORM, RECEIPT, VIEW])),
+        ("x-headers" = json!([AS_OF, TAG])),
+    ),
+)]
 pub(crate) async fn show(
     State(api): State<Arc<QueryApi>>,
     State(exports): State<Exports>,

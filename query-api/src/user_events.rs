@@ -4,6 +4,7 @@
 
 use crate::QueryApi;
 use crate::caller::Caller;
+use crate::described::{PARAMS, PATH, User, VIEW};
 use crate::params::{Params, RawQuery};
 use crate::reflected::ENDS_AGE;
 use crate::users;
@@ -17,16 +18,30 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use service::http::Problem;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// What the older service answers for a user that it does not know.
 const NOT_FOUND: &str = "User not found";
 
-#[derive(Debug, Serialize)]
+/// The sum of all amounts of a user.
+#[derive(Debug, Serialize, ToSchema)]
 struct Revenue {
     user_id: String,
+    #[schema(value_type = f64)]
     revenue: Box<RawValue>,
 }
 
+#[utoipa::path(
+    get, path = "/userEvents/{id}", tag = "Older: revenue",
+    summary = "The revenue of a user",
+    description = "As the older service had it: an array of one.",
+    params(User),
+    responses(
+        (status = 200, description = "The revenue, exact to the last digit.", body = [Revenue]),
+        (status = 404, description = "There is no such user.", body = String, content_type = "text/plain"),
+    ),
+    extensions(("x-problems" = json!([PATH, PARAMS, VIEW]))),
+)]
 pub(crate) async fn show(
     State(api): State<Arc<QueryApi>>,
     caller: Caller,

@@ -5,6 +5,7 @@
 
 use crate::QueryApi;
 use crate::caller::Caller;
+use crate::described::{AS_OF, After, Known, PARAMS, PATH, RECEIPT, TAG, User, VIEW};
 use crate::params::{Params, RawQuery, invalid};
 use crate::reads::{ANSWER_DEADLINE, malformed};
 use crate::reflected::{AsOf, ENDS_AGE};
@@ -23,9 +24,11 @@ use service::http::Problem;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// A user's totals over all time.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = UserTotals)]
 pub(crate) struct Totals {
     user_id: String,
     as_of: AsOf,
@@ -33,7 +36,7 @@ pub(crate) struct Totals {
     by_type: Vec<TypeLine>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct TypeLine {
     event_type: String,
     #[serde(flatten)]
@@ -41,6 +44,20 @@ struct TypeLine {
 }
 
 /// `GET /v1/users/{id}?after&wait`.
+#[utoipa::path(
+    get, path = "/v1/users/{id}", tag = "Counts",
+    summary = "What one user did in all",
+    description = "A user without events has the total zero, and no 404.",
+    params(User, After, Known),
+    responses(
+        (status = 200, description = "The totals.", body = Totals),
+        (status = 304, description = "The client has the newest answer."),
+    ),
+    extensions(
+        ("x-problems" = json!([PATH, PARAMS, RECEIPT, VIEW])),
+        ("x-headers" = json!([AS_OF, TAG])),
+    ),
+)]
 pub(crate) async fn total(
     State(api): State<Arc<QueryApi>>,
     caller: Caller,

@@ -37,6 +37,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 pub use self::body::BodyFault;
 pub use self::measure::Metrics;
+pub(crate) use self::older::is_older;
 pub use self::problem::{CONTENT_TYPE, Problem, RETRY_AFTER_S};
 pub use self::request_id::{REQUEST_ID, RequestId};
 

@@ -30,5 +30,7 @@ pub mod admin;
 pub mod access;
 // The public port: limits, request ids, problem documents.
 pub mod http;
+// The document of the HTTP API, and routes that cannot be mounted without being in it.
+pub mod api;
 // What the program says by ending.
 pub mod exit;

@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use service::http::Problem;
 use std::collections::BTreeSet;
+use utoipa::ToSchema;
 
 /// Bytes of a body: the longest event, and all ids.
 const BODY_BYTES: usize = 256 * 1024;
@@ -58,25 +59,35 @@ pub(super) enum Which {
     Filter(Box<Scan>, Digest),
 }
 
-#[derive(Deserialize)]
+/// What to redrive.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Said {
+#[schema(as = RedriveAsked)]
+pub(super) struct Said {
+    /// 1 to 1,000 ids.
     ids: Option<Vec<String>>,
     filter: Option<FilterBody>,
+    /// The mended event, as `POST /v1/events` takes it; with exactly one id.
+    #[schema(value_type = Option<Object>)]
     event: Option<Box<RawValue>>,
+    /// Whose the mended event is, where its letter does not say; the operator's to say.
     tenant: Option<String>,
     #[serde(default)]
     dry_run: bool,
+    /// Letters of this call, 1 to 10,000; 1,000 without it.
     limit: Option<u64>,
+    /// Records a second, 1 to 10,000; 1,000 without it.
     rate: Option<u64>,
     #[serde(default)]
     force: bool,
     cursor: Option<String>,
 }
 
-#[derive(Deserialize)]
+/// Which dead letters.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct FilterBody {
+#[schema(as = RedriveFilter)]
+pub(super) struct FilterBody {
     #[serde(default)]
     reason: Vec<String>,
     from: Option<String>,

@@ -7,6 +7,7 @@ use super::list::{first_of, page};
 use super::{Found, decide};
 use crate::QueryApi;
 use crate::caller::Caller;
+use crate::described::{UploadId, VIEW};
 use crate::older::ready;
 use crate::reflected::{ByPartition, ENDS_AGE};
 use axum::Json;
@@ -21,6 +22,7 @@ use serde::Serialize;
 use serde_json::json;
 use service::http::Problem;
 use std::sync::Arc;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Events of one of the older service's jobs.
@@ -32,16 +34,43 @@ const BACK_MS: i64 = 30 * 24 * 3_600_000;
 /// How far the clock of ingest may be ahead of ours.
 const AHEAD_MS: i64 = 3_600_000;
 
-#[derive(Debug, Serialize)]
+/// An upload of the older service.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = OlderBatch)]
 struct Batch {
+    #[schema(value_type = String, format = "uuid")]
     batch_id: Uuid,
+    #[schema(required = true)]
     file_name: Option<String>,
     total_events: u64,
     processed_events: u64,
+    /// `uploaded`, `processing`, `completed` or `failed`.
     status: &'static str,
+    #[schema(format = DateTime)]
     uploaded_at: String,
+    #[schema(required = true, format = DateTime)]
     processed_at: Option<String>,
+}
+
+/// The newest first.
+#[derive(ToSchema)]
+#[schema(as = OlderBatches)]
+#[allow(dead_code, reason = "the shape of an answer, for the document")]
+struct Batches {
+    batches: Vec<Batch>,
+}
+
+/// What was released.
+#[derive(ToSchema)]
+#[schema(as = OlderProcessed, rename_all = "camelCase")]
+#[allow(dead_code, reason = "the shape of an answer, for the document")]
+struct Processed {
+    #[schema(format = "uuid")]
+    batch_id: String,
+    /// A hundredth of its events, rounded up.
+    jobs_enqueued: u64,
+    message: String,
 }
 
 impl Batch {
@@ -79,6 +108,12 @@ impl Batch {
 }
 
 /// `GET /api/batches`: those of the last 30 days, newest first.
+#[utoipa::path(
+    get, path = "/api/batches", tag = "Older: counts per day",
+    summary = "Batches of the last 30 days, newest first; 500 at most",
+    responses((status = 200, description = "The batches.", body = Batches)),
+    extensions(("x-problems" = json!([VIEW, [503, "too_many_waiters"]]))),
+)]
 pub(crate) async fn list(State(api): State<Arc<QueryApi>>, caller: Caller) -> Result<Response, Problem> {
     let now_ms = api.now_ms();
     ready(&api, View::Uploads).await?;
@@ -106,6 +141,13 @@ pub(crate) async fn list(State(api): State<Arc<QueryApi>>, caller: Caller) -> Re
 }
 
 /// `GET /api/batches/{id}`.
+#[utoipa::path(
+    get, path = "/api/batches/{id}", tag = "Older: counts per day",
+    summary = "One batch",
+    params(UploadId),
+    responses((status = 200, description = "The batch.", body = Batch)),
+    extensions(("x-problems" = json!([VIEW, [404, "not_found"], [503, "too_many_waiters"]]))),
+)]
 pub(crate) async fn show(
     State(api): State<Arc<QueryApi>>,
     caller: Caller,
@@ -118,6 +160,16 @@ pub(crate) async fn show(
 }
 
 /// `POST /api/batches/{id}/process`.
+#[utoipa::path(
+    post, path = "/api/batches/{id}/process", tag = "Older: counts per day",
+    summary = "Releases a batch: its events count from now on",
+    params(UploadId),
+    responses(
+        (status = 200, description = "Nothing is left to release.", body = Processed),
+        (status = 202, description = "It is released.", body = Processed),
+    ),
+    extensions(("x-problems" = json!([VIEW, [404, "not_found"], [503, "too_many_waiters"]]))),
+)]
 pub(crate) async fn process(
     State(api): State<Arc<QueryApi>>,
     caller: Caller,

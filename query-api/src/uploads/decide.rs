@@ -6,6 +6,7 @@
 use super::{Found, id, word};
 use crate::QueryApi;
 use crate::caller::Caller;
+use crate::described::{PARAMS, PATH, UploadId, VIEW};
 use crate::params::{Params, RawQuery};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -21,12 +22,35 @@ use service::http::Problem;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use utoipa::ToSchema;
 use uuid::Uuid;
+
+/// Where an upload stands behind a release or a discard.
+#[derive(ToSchema)]
+#[schema(as = UploadDecided)]
+#[allow(dead_code, reason = "the shape of an answer, for the document")]
+struct Decided {
+    #[schema(format = "uuid")]
+    upload: String,
+    /// `held`, `processing` or `discarded`.
+    status: String,
+}
 
 /// How long to wait for a fact to show.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// `POST /v1/uploads/{id}/process`.
+#[utoipa::path(
+    post, path = "/v1/uploads/{id}/process", tag = "Uploads",
+    summary = "Releases a held upload: its rows count from now on",
+    description = "It may be called again.",
+    params(UploadId),
+    responses(
+        (status = 200, description = "It was released before.", body = Decided),
+        (status = 202, description = "It is released.", body = Decided),
+    ),
+    extensions(("x-problems" = json!([PATH, PARAMS, VIEW, [404, "not_found"], [409, "upload_not_held"], [503, "too_many_waiters"]]))),
+)]
 pub(crate) async fn process(
     State(api): State<Arc<QueryApi>>,
     caller: Caller,
@@ -46,6 +70,17 @@ pub(crate) async fn process(
 }
 
 /// `DELETE /v1/uploads/{id}`.
+#[utoipa::path(
+    delete, path = "/v1/uploads/{id}", tag = "Uploads",
+    summary = "Discards a held upload: its rows shall never count",
+    description = "It may be called again.",
+    params(UploadId),
+    responses(
+        (status = 200, description = "It is discarded.", body = Decided),
+        (status = 202, description = "That it is discarded is recorded and does not show yet.", body = Decided),
+    ),
+    extensions(("x-problems" = json!([PATH, PARAMS, VIEW, [404, "not_found"], [409, "upload_not_held"], [503, "too_many_waiters"]]))),
+)]
 pub(crate) async fn discard(
     State(api): State<Arc<QueryApi>>,
     caller: Caller,

@@ -8,6 +8,7 @@ use super::{Found, id};
 use crate::QueryApi;
 use crate::caller::Caller;
 use crate::cursor::Position;
+use crate::described::{AS_OF, After, FORM, Form, PARAMS, PATH, RECEIPT, UploadId, VIEW};
 use crate::export::Exports;
 use crate::format::Format;
 use crate::params::{Params, RawQuery};
@@ -24,6 +25,7 @@ use schemas::upload::{Fact, Stage, What};
 use serde::Serialize;
 use service::http::Problem;
 use std::sync::Arc;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Rows of an answer at most, of either kind: as many as facts list.
@@ -38,7 +40,9 @@ const COMPLETE: HeaderName = HeaderName::from_static("x-tidemark-complete");
 /// The members of a line, as a table shows them.
 const COLUMNS: [&str; 5] = ["row", "code", "field", "message", "dead_letter"];
 
-#[derive(Debug, Serialize)]
+/// The rows of an upload that were not counted.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = UploadErrors)]
 struct Answer {
     errors: Vec<Line>,
     /// Whether these are all.
@@ -47,18 +51,34 @@ struct Answer {
 }
 
 /// A row that was not counted.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = UploadError)]
 struct Line {
     row: u64,
     code: String,
     /// None of a dead letter.
+    #[schema(required = true)]
     field: Option<String>,
     message: String,
     /// Id of the dead letter, if it is one.
+    #[schema(required = true)]
     dead_letter: Option<String>,
 }
 
 /// `GET /v1/uploads/{id}/errors?format&after&wait`.
+#[utoipa::path(
+    get, path = "/v1/uploads/{id}/errors", tag = "Uploads",
+    summary = "The rows of an upload that were not counted, and why",
+    description = "Of rows that were not valid the first 10,000, and as many dead letters.",
+    params(UploadId, Form, After),
+    responses((status = 200, description = "The rows, by number.", content(
+        (Answer = "application/json"), (String = "application/x-ndjson"), (String = "text/csv")
+    ))),
+    extensions(
+        ("x-problems" = json!([PATH, PARAMS, FORM, RECEIPT, VIEW, [404, "not_found"]])),
+        ("x-headers" = json!([AS_OF, ["X-Tidemark-Complete", "Whether these are all: `true` or `false`."]])),
+    ),
+)]
 pub(crate) async fn errors(
     State(api): State<Arc<QueryApi>>,
     State(exports): State<Exports>,

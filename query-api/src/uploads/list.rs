@@ -7,6 +7,7 @@ use super::{Found, Shown};
 use crate::QueryApi;
 use crate::caller::Caller;
 use crate::cursor;
+use crate::described::{AS_OF, After, CURSOR, Cursor, PARAMS, RECEIPT, VIEW};
 use crate::digest::Digest;
 use crate::params::{Params, RawQuery, invalid};
 use crate::reads::{CALL_DEADLINE, EXPORT_READS_AT_ONCE};
@@ -22,6 +23,7 @@ use serde::Serialize;
 use service::http::Problem;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Uploads of a page, unless told otherwise.
@@ -36,15 +38,32 @@ const DEFAULT_MS: i64 = 30 * 24 * HOUR_MS;
 /// How far the clock of ingest may be ahead of ours.
 const CLOCK_MARGIN_MS: i64 = HOUR_MS;
 
-#[derive(Debug, Serialize)]
+/// A page of uploads.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Uploads)]
 struct Answer {
     uploads: Vec<Shown>,
     /// For `cursor`; null at the end. A page may hold fewer than `limit` and still have one.
+    #[schema(required = true)]
     next_cursor: Option<String>,
     as_of: AsOf,
 }
 
 /// `GET /v1/uploads?from&limit&cursor&after&wait`.
+#[utoipa::path(
+    get, path = "/v1/uploads", tag = "Uploads",
+    summary = "Uploads, newest first",
+    params(
+        ("from" = Option<String>, Query, format = Date, description = "Not those that began before this UTC day; without it, those of 30 days."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Uploads of a page; 50 without it."),
+        Cursor, After,
+    ),
+    responses((status = 200, description = "A page; it may be empty and still have a cursor.", body = Answer)),
+    extensions(
+        ("x-problems" = json!([PARAMS, CURSOR, RECEIPT, VIEW])),
+        ("x-headers" = json!(AS_OF)),
+    ),
+)]
 pub(crate) async fn list(
     State(api): State<Arc<QueryApi>>,
     caller: Caller,

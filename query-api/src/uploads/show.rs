@@ -3,6 +3,7 @@
 use super::{Shown, id};
 use crate::QueryApi;
 use crate::caller::Caller;
+use crate::described::{AS_OF, PARAMS, PATH, RECEIPT, UploadId, VIEW};
 use crate::params::{Params, RawQuery};
 use crate::reflected::AsOf;
 use crate::reply::Reply;
@@ -13,8 +14,10 @@ use schemas::row::View;
 use serde::Serialize;
 use service::http::Problem;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = UploadStanding)]
 struct Answer {
     #[serde(flatten)]
     upload: Shown,
@@ -22,6 +25,20 @@ struct Answer {
 }
 
 /// `GET /v1/uploads/{id}?after&wait`. Without `after`, `wait` is how long to wait for an upload that has just begun.
+#[utoipa::path(
+    get, path = "/v1/uploads/{id}", tag = "Uploads",
+    summary = "Where an upload stands, and what became of its rows",
+    params(
+        UploadId,
+        ("after" = Option<String>, Query, description = "A receipt: the answer reflects it, or is a 503 `not_yet`."),
+        ("wait" = Option<String>, Query, pattern = "^[0-9]{1,6}(ms|s)?$", description = "How long to wait for `after`; without that, for an upload that has just begun. `query.wait_limit_ms` (30 s) at most."),
+    ),
+    responses((status = 200, description = "The upload.", body = Answer)),
+    extensions(
+        ("x-problems" = json!([PATH, PARAMS, RECEIPT, VIEW, [404, "not_found"]])),
+        ("x-headers" = json!(AS_OF)),
+    ),
+)]
 pub(crate) async fn show(
     State(api): State<Arc<QueryApi>>,
     caller: Caller,

@@ -17,7 +17,7 @@ const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 const LENGTH_LIMIT: usize = 128;
 
 /// Whether a path is one of the older service's.
-pub(super) fn is_older(path: &str) -> bool {
+pub(crate) fn is_older(path: &str) -> bool {
     path.starts_with("/api/")
 }
 
