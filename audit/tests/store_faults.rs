@@ -102,7 +102,7 @@ fn a_position_that_is_wrong_or_missing_is_found() {
             spoil,
             &[
                 "row of users",
-                "must say positions [0] and 0 older ones, says positions",
+                "must say positions [14, 0] and 0 older ones, says positions",
             ],
         );
     }
