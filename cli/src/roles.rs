@@ -9,8 +9,8 @@ use aggregator::{lane, projector};
 use axum::Router;
 use ingest::{Ingest, OlderClients, Target};
 use log::Appender;
-use log::kafka::{KafkaAppender, KafkaReader};
-use query_api::{LogEnds, LogLetters, ProgressWatch, QueryApi};
+use log::kafka::{KafkaAppender, KafkaChainReader, KafkaReader};
+use query_api::{LogEnds, LogEvents, LogLetters, ProgressWatch, QueryApi};
 use schemas::generation::Generation;
 use schemas::key::Hashing;
 use service::api::Api;
@@ -165,7 +165,7 @@ pub(crate) fn query(runtime: &Runtime, config: &Config, shutdown: &Shutdown) -> 
 fn page(takes_events: bool) -> console::Parts {
     console::Parts {
         takes_events,
-        drills: false,
+        drills: true,
         redrives: true,
     }
 }
@@ -184,6 +184,19 @@ impl Source {
             Self::Kafka(settings) => {
                 let settings = settings.clone();
                 Box::new(move || kafka::retention(&settings))
+            }
+        }
+    }
+
+    fn chain_opener(&self) -> query_api::OpenChain {
+        match self {
+            Self::Embedded(log) => {
+                let log = log.clone();
+                Box::new(move || Ok(log.chain_reader()))
+            }
+            Self::Kafka(settings) => {
+                let settings = settings.clone();
+                Box::new(move || Ok(Box::new(KafkaChainReader::new(&settings)?)))
             }
         }
     }
@@ -240,6 +253,7 @@ fn query_part(
         ends: Arc::new(LogEnds::new(source.opener(), generation.partitions)),
         appender,
         letters: Arc::new(LogLetters::new(source.opener(), source.retention())),
+        events: Arc::new(LogEvents::new(source.opener(), source.chain_opener())),
         limits: world.config.query.clone(),
         progress: ProgressWatch::start(store, metrics.clone(), world.shutdown.clone()),
         metrics,

@@ -11,6 +11,8 @@ mod send_files;
 mod uploads;
 // Dead letters, redriven from a shell.
 mod dead_letters;
+// The events behind a user's number, and distinct users.
+mod behind;
 // Completions and manual pages.
 mod manual;
 // The console, in a real browser.

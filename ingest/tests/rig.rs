@@ -219,7 +219,7 @@ impl Server {
         let ingest = Ingest::new(target, limits, Metrics::new(&registry).unwrap(), || NOW, &older);
         let shutdown = Shutdown::new();
         let readiness = service::readiness::Readiness::new(&shutdown);
-        let routes = router(ingest).merge(ingest::health(readiness));
+        let routes = router(ingest).merge(ingest::health(readiness).into_parts().0);
         let metrics = service::http::Metrics::new(&registry).unwrap();
         let stop = shutdown.clone();
         let public = &["/health", ingest::OLDER_ROUTE];

@@ -142,7 +142,8 @@ pub(crate) fn decode_upload(text: &str, question: &Digest) -> Result<Uuid, Probl
     Uuid::from_slice(&place).map_err(|_| no_cursor())
 }
 
-fn encode(question: &Digest, place: &[u8]) -> String {
+/// The cursor of a place in the answer to `question`.
+pub(crate) fn encode(question: &Digest, place: &[u8]) -> String {
     let mut bytes = vec![VERSION];
     bytes.extend_from_slice(&question.bytes::<QUESTION_BYTES>());
     bytes.extend_from_slice(place);
@@ -150,7 +151,10 @@ fn encode(question: &Digest, place: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn decode(text: &str, question: &Digest) -> Result<Vec<u8>, Problem> {
+/// Reads a cursor of `question`: the bytes of its place.
+///
+/// Errors: 400 `cursor_invalid`, 400 `cursor_of_another_query`.
+pub(crate) fn decode(text: &str, question: &Digest) -> Result<Vec<u8>, Problem> {
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| no_cursor())?;
     let (body, checksum) = bytes.split_last_chunk::<4>().ok_or_else(no_cursor)?;
     let (version, rest) = body.split_first().ok_or_else(no_cursor)?;
@@ -168,7 +172,8 @@ fn decode(text: &str, question: &Digest) -> Result<Vec<u8>, Problem> {
     }
 }
 
-fn no_cursor() -> Problem {
+/// 400 `cursor_invalid`.
+pub(crate) fn no_cursor() -> Problem {
     Problem::bad_request("cursor_invalid", "This is not a cursor")
         .detail("cursor must be a next_cursor of an earlier page")
         .with("parameter", "cursor")

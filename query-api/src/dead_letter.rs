@@ -8,7 +8,7 @@ use crate::QueryApi;
 use crate::caller::Caller;
 use crate::cursor::Position;
 use crate::dead_letters::Line;
-use crate::decoded::decode;
+use crate::decoded::{decode, shape};
 use crate::described::{PARAMS, PATH, VIEW};
 use crate::letters::{LogRecord, Retention};
 use crate::params::{Params, RawQuery, invalid};
@@ -114,8 +114,10 @@ pub(crate) fn place(id: &str) -> Option<(Partition, Offset)> {
 }
 
 fn answer(api: &QueryApi, letter: Letter, record: LogRecord, retention: Retention) -> Answer {
-    let (event, undecoded) = match decode(&record, api.generation.schema_id) {
-        Ok(event) => (Some(event), None),
+    let (key, value) = (record.key.as_deref(), record.value.as_deref());
+    let accepted_at = Timestamp::from_millis(record.accepted_ms);
+    let (event, undecoded) = match decode(key, value, accepted_at, api.generation.schema_id) {
+        Ok(event) => (Some(shape(&event)), None),
         Err(why) => (None, Some(why)),
     };
     let (retention, kept_ms) = match retention {

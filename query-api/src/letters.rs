@@ -130,7 +130,7 @@ impl LetterBytes for LogLetters {
         partition: Partition,
         offset: Offset,
     ) -> BoxFuture<'_, Result<Option<LogRecord>, LogAway>> {
-        let read = move |reader: &mut dyn log::LogReader| {
+        let read = move |reader: &mut (dyn log::LogReader + 'static)| {
             let records = read(reader, partition, &[offset])?;
             Ok(records.into_iter().next().and_then(|(_, record)| record))
         };
@@ -142,7 +142,7 @@ impl LetterBytes for LogLetters {
         partition: Partition,
         offsets: Vec<Offset>,
     ) -> BoxFuture<'_, Result<Vec<RecordAt>, LogAway>> {
-        let read = move |reader: &mut dyn log::LogReader| read(reader, partition, &offsets);
+        let read = move |reader: &mut (dyn log::LogReader + 'static)| read(reader, partition, &offsets);
         self.reader.call(MANY_DEADLINE, read).boxed()
     }
 

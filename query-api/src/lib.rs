@@ -7,8 +7,8 @@
 //! that are only missing rows.
 //!
 //! Read it in this order: `days` is the way of one question; `params`, `zone` and `asked` are what was
-//! asked, `reflected` and `waiting` are what the views reflect, `lines` reads and `tally` adds up. Only `reader.rs`, `ends.rs`
-//! and `letters.rs` look at the log.
+//! asked, `reflected` and `waiting` are what the views reflect, `lines` reads and `tally` adds up. Only `reader.rs`, `ends.rs`,
+//! `letters.rs`, `log_events.rs` and `walk.rs` look at the log.
 
 /// Who asks.
 mod caller;
@@ -40,6 +40,12 @@ mod reader;
 mod ends;
 /// Port: one record of the log.
 mod letters;
+/// The log behind a user's numbers.
+mod log_events;
+/// The chain, read backwards.
+mod walk;
+/// The event in a record's bytes.
+mod decoded;
 /// JSON, NDJSON or CSV.
 mod format;
 /// Answers of any length, streamed.
@@ -58,6 +64,10 @@ mod users;
 mod user_events;
 /// `GET /v1/users/{id}/days`.
 mod user_days;
+/// `GET /v1/users/{id}/events`.
+mod events;
+/// `GET /v1/distinct-users`.
+mod distinct_users;
 /// `GET /v1/receipts/{receipt}`.
 mod receipts;
 /// `GET /v1/ledger`.
@@ -68,8 +78,6 @@ mod cursor;
 mod scan;
 /// A dead letter with the tries to redrive it.
 mod tries;
-/// The event in a dead letter's bytes.
-mod decoded;
 /// `GET /v1/dead-letters`.
 mod dead_letters;
 /// `GET /v1/dead-letters/{id}`.
@@ -92,8 +100,9 @@ mod metrics;
 pub use ends::{Ends, LogEnds};
 pub use health::health_api;
 pub use letters::{AskRetention, LetterBytes, LogLetters, LogRecord, RecordAt, Retention};
+pub use log_events::LogEvents;
 pub use metrics::Metrics;
-pub use reader::{LogAway, OpenReader};
+pub use reader::{LogAway, OpenChain, OpenReader};
 pub use watch::ProgressWatch;
 
 use axum::Router;
@@ -122,6 +131,8 @@ pub struct QueryApi {
     pub appender: Arc<dyn Appender>,
     /// The records behind dead letters.
     pub letters: Arc<dyn LetterBytes>,
+    /// The events behind a user's numbers.
+    pub events: Arc<LogEvents>,
     /// Limits of a query.
     pub limits: config::Query,
     /// How far the views are, for those who wait.
@@ -190,6 +201,8 @@ pub fn api(state: QueryApi) -> Api {
         .on(routes!(user_events::show))
         .on(routes!(older::metrics))
         .on(routes!(user_days::show))
+        .on(routes!(events::show))
+        .on(routes!(distinct_users::show))
         .on(routes!(live::show));
     // Whoever sends is given receipts; they are positions and nothing else.
     let receipts = Api::new().on(routes!(receipts::show));

@@ -1,14 +1,20 @@
 //! A log reader, which blocks, behind calls that do not: one call at a time, each with a deadline. A call that hangs holds
 //! one thread, however many ask meanwhile.
 
-use log::{LogError, LogReader};
+use log::{ChainReader, LogError, LogReader};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
+/// Makes a reader: at the first use, and again when one broke.
+type Open<R> = Box<dyn Fn() -> Result<Box<R>, LogError> + Send + Sync>;
+
 /// Makes a log reader: at the first use, and again when one broke.
-pub type OpenReader = Box<dyn Fn() -> Result<Box<dyn LogReader>, LogError> + Send + Sync>;
+pub type OpenReader = Open<dyn LogReader>;
+
+/// The same of a reader of the changelog.
+pub type OpenChain = Open<dyn ChainReader>;
 
 /// The log did not say what was asked, or not in time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,15 +26,15 @@ pub struct LogAway(
 
 /// A reader and how to make another.
 #[derive(Clone)]
-pub(crate) struct Reader(Arc<Mutex<Slot>>);
+pub(crate) struct Reader<R: ?Sized = dyn LogReader>(Arc<Mutex<Slot<R>>>);
 
-struct Slot {
-    open: OpenReader,
-    reader: Option<Box<dyn LogReader>>,
+struct Slot<R: ?Sized> {
+    open: Open<R>,
+    reader: Option<Box<R>>,
 }
 
-impl Reader {
-    pub(crate) fn new(open: OpenReader) -> Self {
+impl<R: ?Sized + Send + 'static> Reader<R> {
+    pub(crate) fn new(open: Open<R>) -> Self {
         Self(Arc::new(Mutex::new(Slot { open, reader: None })))
     }
 
@@ -36,7 +42,7 @@ impl Reader {
     pub(crate) async fn call<T: Send + 'static>(
         &self,
         limit: Duration,
-        work: impl FnOnce(&mut dyn LogReader) -> Result<T, LogError> + Send + 'static,
+        work: impl FnOnce(&mut R) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogAway> {
         let deadline = Instant::now() + limit;
         let late = |_| LogAway(format!("no answer within {} ms", limit.as_millis()));
@@ -51,11 +57,8 @@ impl Reader {
     }
 }
 
-impl Slot {
-    fn call<T>(
-        &mut self,
-        work: impl FnOnce(&mut dyn LogReader) -> Result<T, LogError>,
-    ) -> Result<T, LogError> {
+impl<R: ?Sized> Slot<R> {
+    fn call<T>(&mut self, work: impl FnOnce(&mut R) -> Result<T, LogError>) -> Result<T, LogError> {
         let mut reader = match self.reader.take() {
             Some(reader) => reader,
             None => (self.open)()?,
@@ -69,7 +72,7 @@ impl Slot {
     }
 }
 
-impl std::fmt::Debug for Reader {
+impl<R: ?Sized> std::fmt::Debug for Reader<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Reader")
     }

@@ -112,6 +112,19 @@ impl FakeLog {
         self.0.lock().unwrap().refuses.push(partition);
     }
 
+    /// Has another value at a place, or nothing there any more.
+    pub fn replace(&self, partition: u32, offset: u64, with: Option<(Vec<u8>, Option<Origin>)>) {
+        let mut state = self.0.lock().unwrap();
+        let is_there = |record: &Stored| (record.partition, record.offset) == (partition, offset);
+        match with {
+            None => state.records.retain(|record| !is_there(record)),
+            Some((value, origin)) => {
+                let record = state.records.iter_mut().find(|record| is_there(record)).unwrap();
+                (record.value, record.origin) = (Some(value), origin);
+            }
+        }
+    }
+
     pub fn set_end(&self, partition: u32, end: u64) {
         self.0.lock().unwrap().ends[partition as usize] = end;
     }

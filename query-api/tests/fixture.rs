@@ -1,11 +1,12 @@
 //! A query API over a store and a log that a test fills.
 
+use crate::fake_chain::{self, FakeChain, OWN_SCHEMA};
 use crate::fake_log::FakeLog;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
-use query_api::{LogEnds, LogLetters, Metrics, ProgressWatch, QueryApi};
+use query_api::{LogEnds, LogEvents, LogLetters, Metrics, ProgressWatch, QueryApi};
 use schemas::generation::{FOLD_VERSION, Generation, PARTITIONER};
 use schemas::key::Secret;
 use schemas::partial::{DayPartial, UserPartial};
@@ -41,6 +42,7 @@ pub fn day(text: &str) -> Day {
 pub struct Fixture {
     pub store: Store,
     pub log: Arc<FakeLog>,
+    pub chain: FakeChain,
     pub shutdown: Shutdown,
     pub registry: Registry,
     pub router: Router,
@@ -82,15 +84,17 @@ impl Fixture {
             secret: Secret([7; 32]),
             user_buckets: 4,
             fold_version: FOLD_VERSION,
-            schema_id: Some(7),
+            schema_id: Some(OWN_SCHEMA),
             schema_digest: String::new(),
         };
+        let chain = FakeChain::default();
         let router = query_api::router(QueryApi {
             store: store.clone(),
             generation: Arc::new(generation),
             ends: Arc::new(LogEnds::new(log.open(), PARTITIONS)),
             appender: log.clone(),
             letters: Arc::new(LogLetters::new(log.open(), log.retention())),
+            events: Arc::new(LogEvents::new(log.open(), fake_chain::open(&chain))),
             limits: service::config::Query {
                 wait_limit_ms: 2_000,
                 live_readers: 5,
@@ -108,6 +112,7 @@ impl Fixture {
         Self {
             store,
             log,
+            chain,
             shutdown,
             registry,
             router,

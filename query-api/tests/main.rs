@@ -3,6 +3,7 @@
 
 mod fake_log;
 mod fixture;
+mod fake_chain;
 mod days;
 mod zones;
 mod buckets;
@@ -19,5 +20,7 @@ mod conditional;
 mod live_reader;
 mod live;
 mod top_users;
+mod events;
+mod distinct_users;
 mod problems;
 mod tenants;

@@ -188,7 +188,12 @@ async fn a_row_that_cannot_be_read_is_our_fault_and_no_number() {
 #[tokio::test]
 async fn health_is_a_router_of_its_own() {
     let request = Request::get("/health").body(Body::empty()).unwrap();
-    let response = query_api::health_router().oneshot(request).await.unwrap();
+    let response = query_api::health_api()
+        .into_parts()
+        .0
+        .oneshot(request)
+        .await
+        .unwrap();
     assert_eq!(response.status(), 200);
     let fixture = Fixture::new().await;
     assert_eq!(fixture.get("/health").await.status, 404);

@@ -5,14 +5,16 @@ use crate::fixture::{Answer, Fixture, NOW_MS, day, row};
 use crate::live_reader::Reader;
 use axum::body::Body;
 use axum::http::Request;
+use schemas::commit::Link;
+use schemas::distinct::Distinct;
 use schemas::partial::{DayPartial, UserPartial};
 use schemas::row::RowKey;
-use schemas::{Day, Reason};
+use schemas::{Day, Offset, Reason};
 use serde_json::Value;
 use service::access::{Caller, Key, Scope, Wanted};
 use tower::ServiceExt;
 
-const ALL: [&str; 12] = [
+const ALL: [&str; 14] = [
     "/v1/days?from=2025-11-01&to=2025-11-05",
     "/v1/days/2025-11-04",
     "/v1/users/u1",
@@ -25,6 +27,8 @@ const ALL: [&str; 12] = [
     "/v1/dead-letters/0-0",
     "/v1/dead-letters?format=csv",
     "/v1/days/2025-11-04/users",
+    "/v1/users/u1/events",
+    "/v1/distinct-users?from=2025-11-01&to=2025-11-05",
 ];
 
 fn caller(tenant: &str, scopes: &[Scope]) -> Caller {
@@ -136,6 +140,67 @@ async fn no_tenant_sees_numbers_or_users_of_another() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn events_and_distinct_users_are_those_of_the_callers_tenant() {
+    let fixture = filled().await;
+    for (tenant, count) in [("acme", 2), ("other", 5)] {
+        let (mut of_user, mut sketch) = (UserPartial::default(), Distinct::default());
+        for n in 0..count {
+            let json = format!(
+                r#"{{"tenant":"{tenant}","user_id":"u1","event_type":"click","time":"2025-11-04T00:00:0{n}Z","idempotency_key":"{n}"}}"#
+            );
+            let offset = fixture
+                .log
+                .append(1, NOW_MS, Some(n.to_string().as_bytes()), Some(json.as_bytes()));
+            of_user.remember(Offset(offset), false, Link::default());
+            sketch.add(&format!("u{n}"));
+        }
+        let (tenant, day) = (tenant.to_owned(), day("2025-11-04"));
+        let key = RowKey::Distinct {
+            tenant: tenant.clone(),
+            day,
+            event_type: "click".to_owned(),
+        };
+        let user = "u1".to_owned();
+        let rows = vec![
+            row(key, 1, 20, sketch.encode()),
+            row(RowKey::User { tenant, user, day }, 1, 20, of_user.encode()),
+        ];
+        fixture.store.upsert(rows).await.unwrap();
+    }
+    fixture
+        .reflect_all(20, Some((day("2025-11-01"), day("2025-11-05"))))
+        .await;
+    for (tenant, count) in [("acme", 2), ("other", 5), ("nobody", 0)] {
+        let who = caller(tenant, &[Scope::Query]);
+        let (events, text) = ask(&fixture, &who, ALL[12], None).await;
+        assert_eq!(events.body["events"].as_array().unwrap().len(), count, "{text}");
+        assert!(!text.contains("undecoded"), "{text}");
+        let (users, text) = ask(&fixture, &who, ALL[13], None).await;
+        assert_eq!(
+            users.body["total"]["users"].as_u64(),
+            Some(count as u64),
+            "{text}"
+        );
+        assert_eq!(
+            users.body["days"].as_array().unwrap().len(),
+            usize::from(count > 0)
+        );
+    }
+    // A cursor opens nothing of another, and a tag neither.
+    let [acme, other] = ["acme", "other"].map(|tenant| caller(tenant, &[Scope::Query]));
+    let (page, _) = ask(&fixture, &acme, &format!("{}?limit=1", ALL[12]), None).await;
+    let cursor = page.body["next_cursor"].as_str().unwrap();
+    let further = format!("{}?limit=1&cursor={cursor}", ALL[12]);
+    assert_eq!(ask(&fixture, &acme, &further, None).await.0.status, 200);
+    let (refused, _) = ask(&fixture, &other, &further, None).await;
+    assert_eq!(refused.problem(), (400, "cursor_of_another_query"));
+    let (answer, _) = ask(&fixture, &acme, ALL[13], None).await;
+    let tag = answer.headers["etag"].to_str().unwrap();
+    assert_eq!(ask(&fixture, &acme, ALL[13], Some(tag)).await.0.status, 304);
+    assert_eq!(ask(&fixture, &other, ALL[13], Some(tag)).await.0.status, 200);
 }
 
 #[tokio::test]
