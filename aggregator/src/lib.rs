@@ -9,7 +9,7 @@ pub mod spill;
 pub mod dedup;
 pub mod uploads;
 pub mod fold;
-pub mod chain;
+pub use log::chain;
 mod follow;
 pub mod source;
 pub mod schema;

@@ -3,7 +3,8 @@
 use crate::sim::{Draw, Expected, Owner, PARTITION, Way, draw, expected, records, rules, spill};
 use aggregator::chain::{Chain, Step};
 use proptest::prelude::*;
-use schemas::commit::{CommitRecord, Source};
+use schemas::commit::{BatchId, CommitRecord, Source};
+use schemas::row::Progress;
 use schemas::{Offset, Outcome};
 
 /// What happens next in the simulation.
@@ -178,6 +179,53 @@ proptest! {
     ) {
         let (concluded, _) = run(&draws, &acts);
         prop_assert_eq!(concluded, expected(&draws));
+    }
+}
+
+/// What a chain applies of the changelog from `from` on.
+fn applied(chain: &mut Chain, changelog: &[Option<Vec<u8>>], from: usize) -> Vec<BatchId> {
+    let slots = changelog.iter().enumerate().skip(from);
+    let steps = slots.filter_map(|(offset, bytes)| {
+        let bytes = bytes.as_ref()?;
+        match chain.offer(Offset(offset as u64), bytes).unwrap() {
+            Step::Applied(id, _) => Some(id),
+            _ => None,
+        }
+    });
+    steps.collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn whoever_reads_on_from_where_another_was_finds_the_same_chain(
+        draws in proptest::collection::vec(draw(), 1..120_usize),
+        acts in proptest::collection::vec(act(), 0..80_usize),
+    ) {
+        let (changelog, _) = changelog(&draws, &acts);
+        let mut whole = Chain::new(PARTITION, 1);
+        let mut resumed = Offset(0);
+        for place in 0..=changelog.len() {
+            let progress = Progress {
+                next: whole.next,
+                changelog: whole.resume(),
+                chain: whole.last,
+                ledger: whole.ledger,
+                ..Progress::default()
+            };
+            prop_assert!(progress.changelog >= resumed, "it never falls");
+            resumed = progress.changelog;
+            let mut other = Chain::after(PARTITION, 1, &progress);
+            let found = applied(&mut other, &changelog, progress.changelog.0 as usize);
+            let mut rest = whole.clone();
+            let expected = applied(&mut rest, &changelog, place);
+            prop_assert_eq!((other.last, other.next, found), (rest.last, rest.next, expected));
+            if let Some(Some(bytes)) = changelog.get(place) {
+                whole.offer(Offset(place as u64), bytes).unwrap();
+            }
+            whole.reached(Offset(place as u64 + 1));
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod ports;
+pub mod chain;
 pub mod kafka;
 pub mod embedded;
 

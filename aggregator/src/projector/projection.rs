@@ -96,14 +96,14 @@ impl Projection {
         self.is_written()
             && self
                 .written
-                .is_some_and(|(_, changelog)| changelog == self.chain.changelog)
+                .is_some_and(|(_, changelog)| changelog == self.chain.resume())
     }
 
     /// How far the rows are; each view's life is the writer's to fill in.
     pub(super) fn progress(&self) -> Progress {
         Progress {
             next: self.chain.next,
-            changelog: self.chain.changelog,
+            changelog: self.chain.resume(),
             chain: self.chain.last,
             max_append_ms: self.chain.max_append_ms,
             birth: Uuid::nil(),

@@ -4,11 +4,14 @@
 //!
 //! A record holds only when all its parts are there. What cannot be read is skipped by everyone alike; what was
 //! written by a later release stops the reader, since another reader may be able to apply it.
+//!
+//! Lanes, the projector and those who wait for outcomes read by it; the audit has one of its own, on purpose.
 
-use hashbrown::HashMap;
-use log::LogError;
+use crate::ports::LogError;
 use schemas::commit::{BatchId, CommitRecord, Head, Part};
+use schemas::row::Progress;
 use schemas::{Ledger, Offset, Partition};
+use std::collections::HashMap;
 use uuid::Uuid;
 
 /// Layout versions that a later release may write: an unknown one of these stops a reader.
@@ -40,6 +43,8 @@ pub struct Chain {
 
 #[derive(Clone, Debug)]
 struct Assembly {
+    /// Where its first part lies on the changelog.
+    start: Offset,
     count: u16,
     parts: u16,
     body: Vec<u8>,
@@ -73,6 +78,26 @@ impl Chain {
         }
     }
 
+    /// The chain as far as a progress row says, to be read on from there.
+    pub fn after(partition: Partition, generation: u32, progress: &Progress) -> Self {
+        Self {
+            last: progress.chain,
+            next: progress.next,
+            changelog: progress.changelog,
+            ledger: progress.ledger,
+            max_append_ms: progress.max_append_ms,
+            ..Self::new(partition, generation)
+        }
+    }
+
+    /// From which offset of the changelog whoever knows of this chain only how far it is must read on: behind what was read, but not in
+    /// the middle of a commit record whose other parts are to come. Without its first part it would be passed over, and a record
+    /// that everyone else leaves off the chain taken in its place. It never falls.
+    pub fn resume(&self) -> Offset {
+        let starts = self.assemblies.values().map(|assembly| assembly.start);
+        starts.min().unwrap_or(self.changelog)
+    }
+
     /// Takes in the next committed record of the changelog; one that was taken in before says nothing.
     pub fn offer(&mut self, offset: Offset, bytes: &[u8]) -> Result<Step, LogError> {
         if offset < self.changelog {
@@ -95,7 +120,7 @@ impl Chain {
             return Ok(Step::Superseded(part.id));
         }
         let id = part.id;
-        let Some(body) = self.assemble(&part) else {
+        let Some(body) = self.assemble(offset, &part) else {
             return Ok(Step::Nothing);
         };
         let Ok(record) = CommitRecord::decode(body) else {
@@ -113,12 +138,13 @@ impl Chain {
     }
 
     /// Adds a part; the body once it is whole.
-    fn assemble(&mut self, part: &Part<'_>) -> Option<Vec<u8>> {
+    fn assemble(&mut self, offset: Offset, part: &Part<'_>) -> Option<Vec<u8>> {
         if part.index == 0 {
             if self.assemblies.len() >= ASSEMBLIES {
                 self.assemblies.clear();
             }
             let started = Assembly {
+                start: offset,
                 count: part.count,
                 parts: 0,
                 body: Vec::new(),
