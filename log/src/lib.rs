@@ -12,5 +12,5 @@ pub mod embedded;
 pub use batch::{Chunk, Record, RecordBatch};
 pub use ports::{
     AppendError, Appended, Appender, ChainEvent, ChainReader, CommitError, DeadLetterCopy, Lane, LaneEvent,
-    LogError, LogReader, PartCommit, Place, Transaction,
+    LogError, LogReader, PartCommit, Place, Placed, Transaction,
 };

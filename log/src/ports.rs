@@ -13,6 +13,23 @@ pub trait Appender: Send + Sync {
     /// Appends a chunk, in order and without gaps of its own. Resolves when all of it is durable: to where it lies.
     /// Bounded: the future waits while the log's buffer is full, at most until the append's deadline.
     fn append(&self, chunk: Chunk) -> BoxFuture<'static, Result<Appended, AppendError>>;
+
+    /// Does the same, and says of each record where it lies.
+    fn append_placed(&self, chunk: Chunk) -> BoxFuture<'static, Result<Placed, AppendError>> {
+        let records = chunk.len() as u64;
+        let append = self.append(chunk);
+        Box::pin(async move {
+            let appended = append.await?;
+            let offsets = appended.first.0..appended.next.0;
+            // Where others' records lie among its own, only the log itself could say.
+            let is_alone = offsets.end.saturating_sub(offsets.start) == records;
+            let offsets = match is_alone {
+                true => offsets.map(Offset).collect(),
+                false => Vec::new(),
+            };
+            Ok(Placed { appended, offsets })
+        })
+    }
 }
 
 /// Where a chunk lies. Records of other chunks may lie among its own.
@@ -22,6 +39,15 @@ pub struct Appended {
     pub first: Offset,
     /// Next offset behind its last record.
     pub next: Offset,
+}
+
+/// Where each record of a chunk lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Where all of it lies.
+    pub appended: Appended,
+    /// The offset of each record, in their order; empty where that is not known.
+    pub offsets: Vec<Offset>,
 }
 
 /// Why a chunk is not known to be durable.

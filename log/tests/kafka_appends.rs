@@ -113,6 +113,57 @@ async fn a_record_that_the_topic_never_takes_is_refused_and_others_go_on() {
     assert_eq!(appender.append(chunk(0, 1, 100)).await.unwrap().next, Offset(1));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_each_record_lies_is_said_though_others_lie_among_them() {
+    let settings = with_topics("placed", 1);
+    let appender = Arc::new(KafkaAppender::open(&settings).unwrap());
+    let mut reader = KafkaReader::new(&settings).unwrap();
+    let (mut next, mut mixed) = (Offset(0), 0);
+    let began = Instant::now();
+    // Until some of two chunks lie among each other, which nobody can force.
+    while mixed == 0 {
+        assert!(
+            began.elapsed() < PATIENCE,
+            "no record of one chunk lies within the other"
+        );
+        let appends = ["a", "b"].map(|name| {
+            let mut chunk = Chunk::new(Partition(0));
+            (0..2_000_u32).for_each(|number| chunk.push(format!("{name}{number}").as_bytes(), b"value"));
+            let appender = Arc::clone(&appender);
+            tokio::spawn(async move { (name, appender.append_placed(chunk).await.unwrap()) })
+        });
+        let mut keys = std::collections::BTreeMap::new();
+        for append in appends {
+            let (name, placed) = append.await.unwrap();
+            assert_eq!(placed.offsets.len(), 2_000);
+            let last = placed.offsets[placed.offsets.len() - 1].next();
+            assert_eq!(
+                (placed.appended.first, placed.appended.next),
+                (placed.offsets[0], last)
+            );
+            mixed += usize::from(last.0 - placed.offsets[0].0 > 2_000);
+            let placed = placed.offsets.into_iter().enumerate();
+            keys.extend(placed.map(|(number, offset)| (offset, format!("{name}{number}").into_bytes())));
+        }
+        let end = Offset(next.0 + 4_000);
+        let mut found = 0;
+        while next < end {
+            let batch = reader.read(Partition(0), next, end, 1 << 20).unwrap();
+            for record in batch.iter() {
+                assert_eq!(
+                    record.key,
+                    keys.get(&record.offset).map(Vec::as_slice),
+                    "{}",
+                    record.offset
+                );
+                (found, next) = (found + 1, record.offset.next());
+            }
+        }
+        assert_eq!(found, 4_000);
+    }
+    println!("{mixed} chunks have records of the other among their own");
+}
+
 #[tokio::test]
 async fn a_copy_carries_its_origin_to_readers() {
     let settings = with_topics("copies", 1);

@@ -11,7 +11,7 @@ use super::failure::append_error;
 use super::raw::{Failure, Handle, Report, Ticket, Topic};
 use super::settings::Settings;
 use crate::batch::Chunk;
-use crate::ports::{AppendError, Appended, Appender, LogError};
+use crate::ports::{AppendError, Appended, Appender, LogError, Placed};
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use schemas::limits::RECORD_BYTES;
@@ -75,15 +75,12 @@ impl Appender for KafkaAppender {
     /// Must be awaited on a tokio runtime with its timer.
     fn append(&self, chunk: Chunk) -> BoxFuture<'static, Result<Appended, AppendError>> {
         let shared = self.shared.clone();
-        Box::pin(async move {
-            fit(&chunk)?;
-            let deadline = shared.settings.produce_deadline();
-            let late =
-                || AppendError::Unavailable(format!("no acknowledgement within {} ms", deadline.as_millis()));
-            tokio::time::timeout(deadline, shared.append(chunk))
-                .await
-                .unwrap_or_else(|_| Err(late()))
-        })
+        Box::pin(async move { shared.in_time(chunk, false).await.map(|placed| placed.appended) })
+    }
+
+    fn append_placed(&self, chunk: Chunk) -> BoxFuture<'static, Result<Placed, AppendError>> {
+        let shared = self.shared.clone();
+        Box::pin(async move { shared.in_time(chunk, true).await })
     }
 }
 
@@ -94,17 +91,30 @@ impl Drop for KafkaAppender {
 }
 
 impl Shared {
-    async fn append(&self, chunk: Chunk) -> Result<Appended, AppendError> {
+    async fn in_time(&self, chunk: Chunk, with_offsets: bool) -> Result<Placed, AppendError> {
+        fit(&chunk)?;
+        let deadline = self.settings.produce_deadline();
+        let late =
+            || AppendError::Unavailable(format!("no acknowledgement within {} ms", deadline.as_millis()));
+        tokio::time::timeout(deadline, self.append(chunk, with_offsets))
+            .await
+            .unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn append(&self, chunk: Chunk, with_offsets: bool) -> Result<Placed, AppendError> {
         let share = self.share(&chunk).await?;
         if self.closing.load(Ordering::Acquire) {
             return Err(AppendError::Unavailable("the appender is closing".to_owned()));
         }
         let (done, fate) = oneshot::channel::<Report>();
-        let ticket = Ticket::new(move |report| {
+        let mut ticket = Ticket::new(move |report| {
             drop(share);
             // Whoever waited may have gone at its deadline.
             drop(done.send(report));
         });
+        if with_offsets {
+            ticket.keep_offsets(chunk.len());
+        }
         self.topic().produce(&chunk, ticket);
         drop(chunk); // librdkafka has its own copy.
         match fate.await {

@@ -6,7 +6,7 @@
 use super::handle::Failure;
 use super::topic::Topic;
 use crate::batch::Chunk;
-use crate::ports::Appended;
+use crate::ports::{Appended, Placed};
 use rdkafka::bindings as native;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use schemas::{Offset, Partition};
@@ -19,7 +19,7 @@ use std::sync::{Mutex, PoisonError};
 const SLICE: usize = 500;
 
 /// What became of a chunk: where it lies, or why one of its records is not known to be on the log.
-pub(in crate::kafka) type Report = Result<Appended, Failure>;
+pub(in crate::kafka) type Report = Result<Placed, Failure>;
 
 /// Waits for the reports of one chunk.
 pub(in crate::kafka) struct Ticket {
@@ -29,6 +29,8 @@ pub(in crate::kafka) struct Ticket {
     first: AtomicI64,
     /// Largest offset reported; negative while there is none.
     last: AtomicI64,
+    /// All offsets reported, where they are wanted.
+    offsets: Option<Mutex<Vec<Offset>>>,
     /// The first failure.
     failed: Mutex<Option<Failure>>,
     done: Box<dyn FnOnce(Report) + Send>,
@@ -41,9 +43,15 @@ impl Ticket {
             left: AtomicUsize::new(0),
             first: AtomicI64::new(i64::MAX),
             last: AtomicI64::new(-1),
+            offsets: None,
             failed: Mutex::new(None),
             done: Box::new(done),
         }
+    }
+
+    /// The report is to say where each of so many records lies.
+    pub(in crate::kafka) fn keep_offsets(&mut self, records: usize) {
+        self.offsets = Some(Mutex::new(Vec::with_capacity(records)));
     }
 
     fn report(&self, result: Result<i64, Failure>) {
@@ -51,6 +59,10 @@ impl Ticket {
             Ok(offset) if offset >= 0 => {
                 self.first.fetch_min(offset, Ordering::Relaxed);
                 self.last.fetch_max(offset, Ordering::Relaxed);
+                if let Some(offsets) = &self.offsets {
+                    let mut offsets = offsets.lock().unwrap_or_else(PoisonError::into_inner);
+                    offsets.push(Offset(offset.unsigned_abs()));
+                }
                 return;
             }
             // A broker that has forgotten a repeated batch acknowledges it without its offset. Nobody could say then
@@ -80,6 +92,12 @@ impl Ticket {
             u64::try_from(ticket.first.into_inner()),
             u64::try_from(ticket.last.into_inner()),
         );
+        let offsets = ticket.offsets.map(Mutex::into_inner);
+        let mut offsets = offsets.map_or_else(Vec::new, |offsets| {
+            offsets.unwrap_or_else(PoisonError::into_inner)
+        });
+        // An idempotent producer keeps the order of a partition's records, so the n-th offset is that of the n-th record.
+        offsets.sort_unstable();
         let report = match (
             ticket.failed.into_inner().unwrap_or_else(PoisonError::into_inner),
             ends,
@@ -91,9 +109,12 @@ impl Ticket {
                 ..failure
             }),
             (Some(failure), _) => Err(failure),
-            (None, (Ok(first), Ok(last))) => Ok(Appended {
-                first: Offset(first),
-                next: Offset(last).next(),
+            (None, (Ok(first), Ok(last))) => Ok(Placed {
+                appended: Appended {
+                    first: Offset(first),
+                    next: Offset(last).next(),
+                },
+                offsets,
             }),
             (None, _) => Err(no_offset()),
         };
