@@ -9,6 +9,7 @@ mod world;
 mod embedded;
 mod kafka;
 mod registry;
+mod outcomes;
 mod load;
 mod check;
 mod migrate;

@@ -2,7 +2,7 @@
 //! the lanes, then the projector, and the admin port closes last.
 
 use crate::world::{World, now};
-use crate::{embedded, kafka, load};
+use crate::{embedded, kafka, load, outcomes};
 use aggregator::fold::Rules;
 use aggregator::service::{Aggregator, Handles, Running};
 use aggregator::{lane, projector};
@@ -55,14 +55,21 @@ pub(crate) fn run(
             topic_id: generation.events_id,
             schema_id: embedded::OWN_SCHEMA,
         };
-        let queries = query_part(
+        let (queries, progress) = query_part(
             &world,
-            store,
+            store.clone(),
             &generation,
             &Source::Embedded(log.clone()),
             log.appender(),
         )?;
-        let routes = mounted(ingest_part(&world, target)?.merge(queries), "run");
+        let told = query_api::Outcomes::new(
+            store,
+            generation.number,
+            Source::Embedded(log.clone()).chain_opener(),
+            progress,
+        );
+        let told: Arc<dyn ingest::Outcomes> = Arc::new(outcomes::Ready(told));
+        let routes = mounted(ingest_part(&world, target, Some(told))?.merge(queries), "run");
         let router = routes
             .merge(console::router(page(true)))
             .merge(world.keys_router());
@@ -106,7 +113,8 @@ pub(crate) fn ingest(runtime: &Runtime, config: &Config, shutdown: &Shutdown) ->
             topic_id: generation.events_id,
             schema_id,
         };
-        let router = mounted(ingest_part(&world, target)?, "ingest");
+        let told = later_outcomes(&world, &generation, settings)?;
+        let router = mounted(ingest_part(&world, target, told)?, "ingest");
         world.serve(listener, router).await?;
         finish(&world, None, admin).await
     })
@@ -151,7 +159,7 @@ pub(crate) fn query(runtime: &Runtime, config: &Config, shutdown: &Shutdown) -> 
         let store = kafka::open_store(config, &generation, shutdown).await?;
         let appender = Arc::new(KafkaAppender::open(&settings)?);
         let source = Source::Kafka(Box::new(settings));
-        let queries = query_part(&world, store, &generation, &source, appender)?;
+        let (queries, _) = query_part(&world, store, &generation, &source, appender)?;
         let routes = mounted(queries.merge(query_api::health_api()), "query");
         let router = routes
             .merge(console::router(page(false)))
@@ -222,7 +230,30 @@ fn mounted(api: Api, role: &str) -> Router {
     router.merge(console::docs(&document))
 }
 
-fn ingest_part(world: &World<'_>, target: Target) -> anyhow::Result<Api> {
+/// Outcomes for the role that needs no view store, if one is set.
+fn later_outcomes(
+    world: &World<'_>,
+    generation: &Generation,
+    chain: log::kafka::Settings,
+) -> anyhow::Result<Option<Arc<dyn ingest::Outcomes>>> {
+    if !world.config.store.is_configured() {
+        return Ok(None);
+    }
+    let later = outcomes::Later::new(outcomes::Parts {
+        store: kafka::store_config(world.config, generation.number, generation.user_buckets)?,
+        generation: generation.number,
+        chain,
+        metrics: query_api::Metrics::new(&world.metrics)?,
+        shutdown: world.shutdown.clone(),
+    });
+    Ok(Some(Arc::new(later)))
+}
+
+fn ingest_part(
+    world: &World<'_>,
+    target: Target,
+    outcomes: Option<Arc<dyn ingest::Outcomes>>,
+) -> anyhow::Result<Api> {
     let metrics = ingest::Metrics::new(&world.metrics)?;
     let http = &world.config.http;
     let ingest = Ingest::new(
@@ -236,6 +267,11 @@ fn ingest_part(world: &World<'_>, target: Target) -> anyhow::Result<Api> {
             tenant: &http.live_event_tenant,
         },
     );
+    let limit = Duration::from_millis(world.config.query.wait_limit_ms);
+    let ingest = match outcomes {
+        Some(outcomes) => ingest.with_outcomes(outcomes, limit),
+        None => ingest,
+    };
     Ok(ingest::api(ingest).merge(ingest::health(world.readiness.clone())))
 }
 
@@ -245,21 +281,22 @@ fn query_part(
     generation: &Generation,
     source: &Source,
     appender: Arc<dyn Appender>,
-) -> anyhow::Result<Api> {
+) -> anyhow::Result<(Api, ProgressWatch)> {
     let metrics = query_api::Metrics::new(&world.metrics)?;
+    let progress = ProgressWatch::start(store.clone(), metrics.clone(), world.shutdown.clone());
     let state = QueryApi {
-        store: store.clone(),
+        store,
         generation: Arc::new(generation.clone()),
         ends: Arc::new(LogEnds::new(source.opener(), generation.partitions)),
         appender,
         letters: Arc::new(LogLetters::new(source.opener(), source.retention())),
         events: Arc::new(LogEvents::new(source.opener(), source.chain_opener())),
         limits: world.config.query.clone(),
-        progress: ProgressWatch::start(store, metrics.clone(), world.shutdown.clone()),
+        progress: progress.clone(),
         metrics,
         clock: now,
     };
-    Ok(query_api::api(state))
+    Ok((query_api::api(state), progress))
 }
 
 /// Starts lanes and projector as the settings say.

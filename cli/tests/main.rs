@@ -13,6 +13,8 @@ mod uploads;
 mod dead_letters;
 // The events behind a user's number, and distinct users.
 mod behind;
+// The answer that waits for what becomes of its events.
+mod outcomes;
 // Completions and manual pages.
 mod manual;
 // The console, in a real browser.

@@ -110,6 +110,11 @@ impl Rig {
 
     /// Starts the server on the ports that it had before.
     pub(crate) fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// The same with more flags.
+    pub(crate) fn start_with(&mut self, flags: &[&str]) {
         let log = File::options()
             .create(true)
             .append(true)
@@ -127,6 +132,7 @@ impl Rig {
         command
             .arg(self.path("data"))
             .args(self.settings.iter().flat_map(|setting| ["--set", setting]))
+            .args(flags)
             .stdout(log.try_clone().unwrap())
             .stderr(log);
         self.server = Some(Process(command.spawn().unwrap()));

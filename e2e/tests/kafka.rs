@@ -52,3 +52,59 @@ fn a_file_through_kafka_equals_its_expectation() {
     services.stop();
     audit(&world);
 }
+
+#[test]
+fn the_answer_that_waits_says_of_each_event_what_became_of_it() {
+    let _turn = turn();
+    let world = Cluster::new("outcomes").unwrap();
+    let services = Services::start(&world, true);
+    let path = "/v1/events?wait=counted&timeout=60s";
+    let rows = |from: u32, to: u32, amount: u32| {
+        let mut text = "user_id,event_type,timestamp,idempotency_key,amount\n".to_owned();
+        (from..to).for_each(|key| text.push_str(&format!("u1,sale,2025-11-04T12:00:00Z,k{key},{amount}\n")));
+        text.into_bytes()
+    };
+    let send = |body: Vec<u8>| {
+        let answer = client::post(world.ingest_address, path, "text/csv", &body, PATIENCE).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = answer.json().unwrap();
+        assert_eq!(answer["counted"], true, "{answer}");
+        answer
+    };
+    let first = send(rows(0, 3_000, 1));
+    assert_eq!(first["outcomes"]["counted"], 3_000, "{}", first["outcomes"]);
+    // No waiting: what was answered is in the views.
+    let user = client::get_json(world.query_address, "/v1/users/u1", PATIENCE).unwrap();
+    assert_eq!(user["total"]["count"], 3_000);
+    // Some at one time, so that records of several requests lie among each other: the outcomes of all are those of the ledger.
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let send = &send;
+        let bodies = [
+            rows(2_000, 4_000, 1),
+            rows(2_000, 4_000, 2),
+            rows(3_000, 5_000, 1),
+        ];
+        let senders = bodies.map(|body| scope.spawn(move || send(body)));
+        senders.map(|sender| sender.join().unwrap()).into()
+    });
+    let sum = |name: &str| -> u64 {
+        let of = |answer: &serde_json::Value| answer["outcomes"][name].as_u64().unwrap();
+        answers.iter().map(of).sum()
+    };
+    let ledger = Ledger::settled(world.query_address, SETTLE).unwrap();
+    assert_eq!(ledger.counted, 3_000 + sum("counted"), "{ledger:?}");
+    assert_eq!(ledger.duplicate, sum("duplicate"), "{ledger:?}");
+    assert_eq!(ledger.dead_lettered, sum("dead_lettered"), "{ledger:?}");
+    assert_eq!(sum("counted") + sum("duplicate") + sum("dead_lettered"), 6_000);
+    for answer in &answers {
+        let letters = answer["results"].as_array().unwrap();
+        let letters = letters.iter().filter_map(|row| row["dead_letter"].as_str());
+        for letter in letters.take(3) {
+            let path = format!("/v1/dead-letters/{letter}");
+            let letter = client::get_json(world.query_address, &path, PATIENCE).unwrap();
+            assert_eq!(letter["reason"], "key_conflict", "{letter}");
+        }
+    }
+    services.stop();
+    audit(&world);
+}

@@ -3,6 +3,7 @@
 
 use crate::appends::Appends;
 use crate::intake::Intake;
+use crate::outcomes::{Counted, RowOutcome, Sums};
 use crate::tally::{FreshKey, RowResult};
 use axum::Json;
 use axum::http::StatusCode;
@@ -40,14 +41,39 @@ pub(crate) struct Batch {
     recorded: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt: Option<String>,
-    /// Rows that are not valid or were refused, the first 1,000.
-    results: Vec<RowResult>,
+    /// With `wait=counted`: whether every view reflects them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counted: Option<bool>,
+    /// With `wait=counted`: how many had each outcome.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcomes: Option<Sums>,
+    /// Rows that are not valid or were refused, and with `wait=counted` those that did not count; the first 1,000.
+    results: Vec<Listed>,
     results_left_out: u64,
     /// Keys that were made.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     keys: Vec<FreshKey>,
     #[serde(skip_serializing_if = "is_zero")]
     keys_left_out: u64,
+}
+
+/// A row that is listed in an answer.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+enum Listed {
+    /// It was not accepted.
+    Result(RowResult),
+    /// It was, and not counted.
+    Outcome(RowOutcome),
+}
+
+impl Listed {
+    fn row(&self) -> u64 {
+        match self {
+            Self::Result(result) => result.row,
+            Self::Outcome(outcome) => outcome.row,
+        }
+    }
 }
 
 /// An upload, and where it stands.
@@ -69,6 +95,12 @@ pub(crate) struct Single {
     idempotency_key: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counted: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcomes: Option<Sums>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    results: Vec<RowOutcome>,
 }
 
 // Serde asks for a reference.
@@ -77,19 +109,48 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// Makes the answer. All chunks must be decided. `validate` says that nothing was to be recorded.
-pub(crate) fn answer(ending: Ending, mut intake: Intake, appends: Appends, validate: bool) -> Response {
+/// Makes the answer. All chunks must be decided. `validate` says that nothing was to be recorded, `counted` what became of the events,
+/// where that was waited for.
+pub(crate) fn answer(
+    ending: Ending,
+    mut intake: Intake,
+    appends: Appends,
+    validate: bool,
+    counted: Option<Counted>,
+) -> Response {
     intake.tally.finish(&appends.refused_rows, appends.refused);
     match ending {
         Ending::Stopped(problem) => stopped(problem, intake, appends).into_response(),
-        Ending::Done if intake.is_single() => single(intake, appends, validate),
-        Ending::Done => batch(intake, appends, validate, None),
+        Ending::Done if intake.is_single() => single(intake, appends, validate, counted),
+        Ending::Done => listed(intake, appends, validate, None, counted),
     }
 }
 
 /// Makes the answer to a batch. `upload` says which upload it was.
 pub(crate) fn batch(intake: Intake, appends: Appends, validate: bool, upload: Option<Named>) -> Response {
+    listed(intake, appends, validate, upload, None)
+}
+
+fn listed(
+    intake: Intake,
+    appends: Appends,
+    validate: bool,
+    upload: Option<Named>,
+    counted: Option<Counted>,
+) -> Response {
+    let limit = intake.tally.limit();
     let tally = intake.tally;
+    let mut results: Vec<Listed> = tally.results.into_iter().map(Listed::Result).collect();
+    let (counted, outcomes) = match counted {
+        None => (None, None),
+        Some(told) => {
+            results.extend(told.rows.into_iter().map(Listed::Outcome));
+            results.sort_by_key(Listed::row);
+            (Some(told.counted), Some(told.outcomes))
+        }
+    };
+    let results_left_out = tally.results_left_out + results.len().saturating_sub(limit) as u64;
+    results.truncate(limit);
     Json(Batch {
         upload,
         accepted: if validate { tally.valid } else { appends.accepted },
@@ -97,8 +158,10 @@ pub(crate) fn batch(intake: Intake, appends: Appends, validate: bool, upload: Op
         refused: appends.refused,
         recorded: validate.then_some(false),
         receipt: (!validate).then(|| appends.receipt.to_string()),
-        results: tally.results,
-        results_left_out: tally.results_left_out,
+        counted,
+        outcomes,
+        results,
+        results_left_out,
         // A key of an event that was not recorded is of no use.
         keys: if validate { Vec::new() } else { tally.keys },
         keys_left_out: if validate { 0 } else { tally.keys_left_out },
@@ -106,7 +169,7 @@ pub(crate) fn batch(intake: Intake, appends: Appends, validate: bool, upload: Op
     .into_response()
 }
 
-fn single(intake: Intake, appends: Appends, validate: bool) -> Response {
+fn single(intake: Intake, appends: Appends, validate: bool, counted: Option<Counted>) -> Response {
     if let Some(result) = intake.tally.results.into_iter().next() {
         return Problem::bad_request("invalid_event", "The event is not valid")
             .detail(format!("{} {}", result.field, result.message))
@@ -114,13 +177,20 @@ fn single(intake: Intake, appends: Appends, validate: bool) -> Response {
             .with("field", result.field)
             .into_response();
     }
+    let status = match &counted {
+        Some(told) if told.counted => StatusCode::OK,
+        _ => StatusCode::ACCEPTED,
+    };
     let body = Single {
         accepted: if validate { 1 } else { appends.accepted },
         recorded: validate.then_some(false),
         idempotency_key: intake.single_key.unwrap_or_default(),
         receipt: (!validate).then(|| appends.receipt.to_string()),
+        counted: counted.as_ref().map(|told| told.counted),
+        outcomes: counted.as_ref().map(|told| told.outcomes),
+        results: counted.map(|told| told.rows).unwrap_or_default(),
     };
-    (StatusCode::ACCEPTED, Json(body)).into_response()
+    (status, Json(body)).into_response()
 }
 
 /// Adds to a problem what is known of the rows before it.

@@ -7,7 +7,7 @@ use crate::chunks::Open;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::room::Room;
-use log::{AppendError, Appended, Appender};
+use log::{AppendError, Appender, Placed};
 use schemas::receipt::Receipt;
 use schemas::{Offset, Partition};
 use std::collections::{BTreeMap, VecDeque};
@@ -29,6 +29,8 @@ pub(crate) struct Appends {
     turns: BTreeMap<Partition, oneshot::Receiver<()>>,
     /// Where the durable ones lie.
     pub(crate) receipt: Receipt,
+    /// Where each of them lies, if that is to be kept.
+    pub(crate) rows: Option<BTreeMap<Partition, Vec<Row>>>,
     /// By partition: the first offset of them.
     pub(crate) firsts: BTreeMap<Partition, Offset>,
     /// Events that are durable.
@@ -45,10 +47,17 @@ pub(crate) struct Appends {
     pub(crate) bytes: usize,
 }
 
+/// Where the event of a row lies in its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) number: u64,
+    pub(crate) offset: Offset,
+}
+
 struct Decided {
     partition: Partition,
     rows: Vec<u64>,
-    result: Result<Appended, AppendError>,
+    result: Result<Placed, AppendError>,
 }
 
 impl Appends {
@@ -65,6 +74,7 @@ impl Appends {
             in_flight: VecDeque::new(),
             turns: BTreeMap::new(),
             receipt: Receipt::new(topic_id),
+            rows: None,
             firsts: BTreeMap::new(),
             accepted: 0,
             unknown: 0,
@@ -73,6 +83,11 @@ impl Appends {
             rows_limit: limits.results,
             bytes: 0,
         }
+    }
+
+    /// From now on it is kept where each row lies.
+    pub(crate) fn keep_rows(&mut self) {
+        self.rows = Some(BTreeMap::new());
     }
 
     /// Hands a chunk to the log; waits for the oldest if too many are in flight. `room` is what the chunk takes.
@@ -85,7 +100,14 @@ impl Appends {
         // Of two rows of one key the first in the file is to be the first on the log: a chunk waits for the one before it.
         let (done, next_turn) = oneshot::channel();
         let turn = self.turns.insert(open.chunk.partition, next_turn);
-        let append = append(Arc::clone(&self.appender), open, room, self.metrics.clone());
+        let with_offsets = self.rows.is_some();
+        let append = append(
+            Arc::clone(&self.appender),
+            open,
+            room,
+            self.metrics.clone(),
+            with_offsets,
+        );
         let task = async move {
             if let Some(turn) = turn {
                 // An error says that it was decided too: its task ended without a word.
@@ -121,10 +143,15 @@ impl Appends {
         match oldest.await {
             Ok(Decided {
                 partition,
-                result: Ok(appended),
-                ..
+                result: Ok(Placed { appended, offsets }),
+                rows,
             }) => {
                 self.accepted += events;
+                if let Some(kept) = &mut self.rows {
+                    let placed = rows.into_iter().zip(offsets);
+                    let placed = placed.map(|(number, offset)| Row { number, offset });
+                    kept.entry(partition).or_default().extend(placed);
+                }
                 self.receipt.extend(partition, appended.next);
                 let first = self.firsts.entry(partition).or_insert(appended.first);
                 *first = appended.first.min(*first);
@@ -148,12 +175,24 @@ impl Appends {
     }
 }
 
-async fn append(appender: Arc<dyn Appender>, open: Open, room: Option<Room>, metrics: Metrics) -> Decided {
+async fn append(
+    appender: Arc<dyn Appender>,
+    open: Open,
+    room: Option<Room>,
+    metrics: Metrics,
+    with_offsets: bool,
+) -> Decided {
     let Open { chunk, rows } = open;
     let partition = chunk.partition;
     metrics.in_flight.inc();
     let start = Instant::now();
-    let result = appender.append(chunk).await;
+    let result = match with_offsets {
+        true => appender.append_placed(chunk).await,
+        false => appender.append(chunk).await.map(|appended| Placed {
+            appended,
+            offsets: Vec::new(),
+        }),
+    };
     metrics.append_seconds.observe(start.elapsed().as_secs_f64());
     metrics.in_flight.dec();
     drop(room);
@@ -178,7 +217,7 @@ async fn append(appender: Arc<dyn Appender>, open: Open, room: Option<Room>, met
 mod tests {
     use super::*;
     use futures::future::BoxFuture;
-    use log::Chunk;
+    use log::{Appended, Chunk};
     use std::sync::Mutex;
     use std::time::Duration;
 

@@ -6,6 +6,7 @@ use crate::body::{Encoding, PIECE_BYTES, Reader};
 use crate::described::{CloudEvent, CloudHeaders, Events, HEAD, Key, Packed, ROWS};
 use crate::head::Head;
 use crate::intake::Request;
+use crate::outcomes::Wait;
 use crate::work::Work;
 use axum::body::Body;
 use axum::extract::State;
@@ -53,6 +54,7 @@ pub(crate) async fn post(
 
 async fn handle(ingest: &Ingest, caller: &Caller, parts: &Parts, body: Body) -> Result<Response, Problem> {
     let head = Head::read(&parts.uri, &parts.headers)?;
+    let wait = Wait::begin(ingest, &head).await?;
     let fixed_bytes =
         PIECE_BYTES + decoder_bytes(head.encoding, head.length, ingest.limits.decompression_ratio);
     let room = ingest.rooms.enter(fixed_bytes).map_err(|_| busy(ingest))?;
@@ -64,11 +66,23 @@ async fn handle(ingest: &Ingest, caller: &Caller, parts: &Parts, body: Body) -> 
         ..Request::new(caller.tenant().as_ref(), &ingest.limits)
     };
     let mut work = Work::new(ingest, caller, request, head.format, room, fixed_bytes);
+    if wait.is_some() {
+        work.keep_rows();
+    }
     let ended = work.read_all(&mut reader).await;
     ingest.metrics.body_bytes.inc_by(reader.received_bytes());
     work.settle().await;
+    // What the request held is given back before it waits.
+    let Work { intake, appends, .. } = work;
+    let counted = match (wait, &appends.rows) {
+        (Some(wait), Some(rows)) if ended.is_ok() => {
+            let counted = wait.counted(ingest, rows, appends.accepted, &appends.receipt);
+            Some(counted.await)
+        }
+        _ => None,
+    };
     let ending = ended.map_or_else(Ending::Stopped, |()| Ending::Done);
-    Ok(answer(ending, work.intake, work.appends, head.validate))
+    Ok(answer(ending, intake, appends, head.validate, counted))
 }
 
 /// What a decoder keeps: its window, which is touched only as far as the body goes.

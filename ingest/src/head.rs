@@ -8,6 +8,7 @@ use axum::extract::Query;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use schemas::limits::KEY_BYTES;
 use service::http::Problem;
+use std::time::Duration;
 
 /// The header that carries a key for a whole request.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -27,14 +28,25 @@ pub(crate) struct Head {
     pub(crate) idempotency_key: Option<String>,
     /// Whether nothing is to be recorded.
     pub(crate) validate: bool,
+    /// Whether the answer is to say what became of the events.
+    pub(crate) wait: Option<Wait>,
+}
+
+/// The answer is to come when every view reflects the events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wait {
+    /// How long to wait at most.
+    pub(crate) timeout: Option<Duration>,
 }
 
 impl Head {
     /// Reads the head, or says what to answer.
     pub(crate) fn read(uri: &Uri, headers: &HeaderMap) -> Result<Self, Problem> {
         let shape = Shape::read(headers)?;
+        let (validate, wait) = flags(uri)?;
         Ok(Self {
-            validate: validate(uri)?,
+            validate,
+            wait,
             format: match shape.format() {
                 Some(format) => Some(format),
                 None => format(headers)?,
@@ -47,12 +59,37 @@ impl Head {
     }
 }
 
-fn validate(uri: &Uri) -> Result<bool, Problem> {
-    let parameters = parameters(uri, &["validate"])?.into_iter();
-    parameters
-        .map(|(name, value)| flag(name, &value))
-        .next()
-        .unwrap_or(Ok(false))
+/// Whether only to look at the rows, and whether to wait.
+fn flags(uri: &Uri) -> Result<(bool, Option<Wait>), Problem> {
+    let (mut validates, mut waits, mut timeout) = (false, false, None);
+    for (name, value) in parameters(uri, &["validate", "wait", "timeout"])? {
+        match name.as_str() {
+            "validate" => validates = flag(name, &value)?,
+            "wait" if value == "counted" => waits = true,
+            "wait" => return Err(invalid(name, "must be `counted`")),
+            _ => {
+                let words = "must be a time such as 1500 (milliseconds) or 5s";
+                timeout = Some(duration(&value).ok_or_else(|| invalid(name, words))?);
+            }
+        }
+    }
+    match (validates, waits, timeout) {
+        (true, true, _) => Err(invalid("wait", "has no sense where nothing is recorded")),
+        (_, false, Some(_)) => Err(invalid("timeout", "needs wait=counted beside it")),
+        _ => Ok((validates, waits.then_some(Wait { timeout }))),
+    }
+}
+
+/// `1500` and `1500ms` are milliseconds, `5s` seconds.
+fn duration(text: &str) -> Option<Duration> {
+    let (digits, unit_ms) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+        (Some(digits), _) => (digits, 1),
+        (None, Some(digits)) => (digits, 1000),
+        (None, None) => (text, 1),
+    };
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    let number: u64 = is_number.then(|| digits.parse().ok()).flatten()?;
+    Some(Duration::from_millis(number.checked_mul(unit_ms)?))
 }
 
 /// The parameters of the query string, each of them known and given once.
@@ -299,7 +336,11 @@ mod tests {
                 vec![("idempotency-key", "a"), ("idempotency-key", "a")],
                 (400, "header_invalid"),
             ),
-            ("/?wait=counted", vec![], (400, "query_invalid")),
+            ("/?wait=true", vec![], (400, "query_invalid")),
+            ("/?timeout=5s", vec![], (400, "query_invalid")),
+            ("/?wait=counted&timeout=5m", vec![], (400, "query_invalid")),
+            ("/?wait=counted&timeout=", vec![], (400, "query_invalid")),
+            ("/?wait=counted&validate=true", vec![], (400, "query_invalid")),
             ("/?validate=1", vec![], (400, "query_invalid")),
             ("/?validate=true&validate=true", vec![], (400, "query_invalid")),
         ] {
@@ -316,5 +357,15 @@ mod tests {
         .unwrap();
         assert_eq!(read.idempotency_key.as_deref(), Some("k-1"));
         assert!(read.validate && read.encoding == Encoding::Gzip);
+        assert_eq!(read.wait, None);
+        for (uri, timeout_ms) in [
+            ("/?wait=counted", None),
+            ("/?wait=counted&timeout=1500", Some(1500)),
+            ("/?timeout=20ms&wait=counted", Some(20)),
+            ("/?wait=counted&timeout=5s&validate=false", Some(5000)),
+        ] {
+            let timeout = timeout_ms.map(Duration::from_millis);
+            assert_eq!(head(uri, &[]).unwrap().wait, Some(Wait { timeout }), "{uri}");
+        }
     }
 }

@@ -42,6 +42,8 @@ mod chunks;
 mod room;
 /// Chunks on their way to the log.
 mod appends;
+/// Waiting for what becomes of the events.
+mod outcomes;
 /// What a client is told.
 mod answer;
 /// What handlers say of themselves in the document.
@@ -54,6 +56,7 @@ mod health;
 pub use health::health;
 pub use limits::Limits;
 pub use metrics::Metrics;
+pub use outcomes::{Known, Outcomes, TooManyWait, Waiting};
 
 use crate::room::Rooms;
 use axum::Router;
@@ -62,6 +65,7 @@ use schemas::Timestamp;
 use service::access::Scope;
 use service::api::{Api, needs};
 use std::sync::Arc;
+use std::time::Duration;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
@@ -77,6 +81,7 @@ pub struct Ingest {
     clock: fn() -> Timestamp,
     live_event_secret: live_event::Secret,
     pace: batches::Pace,
+    outcomes: Option<outcomes::Source>,
 }
 
 /// The clients of `POST /liveEvent` that have no key.
@@ -130,7 +135,15 @@ impl Ingest {
             metrics,
             clock,
             live_event_secret: live_event::Secret::new(older),
+            outcomes: None,
         }
+    }
+
+    /// Requests may wait for what becomes of their events, at most `limit`.
+    #[must_use]
+    pub fn with_outcomes(mut self, outcomes: Arc<dyn Outcomes>, limit: Duration) -> Self {
+        self.outcomes = Some(outcomes::Source { outcomes, limit });
+        self
     }
 }
 

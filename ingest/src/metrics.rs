@@ -48,6 +48,7 @@ pub struct Metrics {
     pub(crate) requests: Family<IntCounter>,
     pub(crate) broken: Family<IntCounter>,
     pub(crate) append_seconds: Histogram,
+    pub(crate) waited: Family<IntCounter>,
     pub(crate) in_flight: IntGauge,
     pub(crate) held_bytes: IntGauge,
 }
@@ -81,6 +82,11 @@ impl Metrics {
                 "tidemark_ingest_broken_requests_total",
                 "Requests whose body was not read to its end, by what was wrong with it.",
                 &[Label::new("reason", FAULTS)],
+            )?,
+            waited: registry.counters(
+                "tidemark_ingest_waited_requests_total",
+                "Requests that waited for what becomes of their events, by how that ended.",
+                &[Label::new("end", ["counted", "time_over"])],
             )?,
             append_seconds: registry.histogram(
                 "tidemark_ingest_append_seconds",

@@ -74,6 +74,11 @@ impl Tally {
         self.errors_left = limit;
     }
 
+    /// How many an answer lists.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// An answer lists `limit` results.
     pub(crate) fn list_results(&mut self, limit: usize) {
         self.limit = limit;

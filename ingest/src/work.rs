@@ -14,6 +14,7 @@ use crate::chunks::Chunks;
 use crate::diary::Diary;
 use crate::events::{busy, log_unavailable, seconds};
 use crate::intake::{Intake, Request};
+use crate::outcomes;
 use crate::room::Room;
 use crate::rows::{Broken, Format, Rows};
 use crate::tally::Tally;
@@ -31,6 +32,8 @@ pub(crate) struct Work<'i> {
     pub(crate) appends: Appends,
     /// What is written down of an upload.
     pub(crate) diary: Option<Diary>,
+    /// Nothing is appended before all of the body was read.
+    whole: bool,
     room: Room,
     /// Bytes that the request holds whatever it reads.
     fixed_bytes: usize,
@@ -57,9 +60,17 @@ impl<'i> Work<'i> {
             intake: Intake::new(request, rows, chunks, Tally::new(limits.results)),
             appends: Appends::new(appender, ingest.topic_id, limits, metrics),
             diary: None,
+            whole: false,
             room,
             fixed_bytes,
         }
+    }
+
+    /// Where each row lies will be asked for: nothing is appended before the body was read, and of so much as can be held.
+    pub(crate) fn keep_rows(&mut self) {
+        self.whole = true;
+        self.intake.chunks.set_limit(usize::MAX);
+        self.appends.keep_rows();
     }
 
     /// Reads the body to its end, and hands all of it to the log.
@@ -85,10 +96,15 @@ impl<'i> Work<'i> {
                 let kept = diary.keep_up(self.ingest, &mut self.intake.tally).await;
                 kept.map_err(|_| log_unavailable(self.ingest))?;
             }
+            if self.whole {
+                self.hold()?;
+            }
             if last {
                 break;
             }
-            self.move_on().await?;
+            if !self.whole {
+                self.move_on().await?;
+            }
             self.check_quota()?;
             // Bytes that are there already would be taken without end, and others would wait.
             tokio::task::yield_now().await;
@@ -99,6 +115,17 @@ impl<'i> Work<'i> {
         }
         self.appends.finish().await;
         self.check()
+    }
+
+    /// Keeps all that was read, or says that it is too much.
+    fn hold(&mut self) -> Result<(), Problem> {
+        if self.intake.tally.valid > outcomes::EVENTS || self.intake.chunks.open_bytes() > outcomes::BYTES {
+            return Err(outcomes::too_much());
+        }
+        let held = self.held_bytes();
+        self.room
+            .try_resize(held)
+            .map_err(|_| outcomes::no_room(self.ingest))
     }
 
     /// Hands over complete chunks, and makes room for the rest.

@@ -30,3 +30,5 @@ mod access;
 mod cloud_events;
 /// Unchanged clients of another older service.
 mod batches;
+/// Waiting for what becomes of events.
+mod outcomes;

@@ -110,7 +110,7 @@ async fn what_the_head_says_wrongly_is_refused_before_the_body() {
     let server = Server::start(FakeLog::new(Mode::Record)).await;
     let good = r#"{"userId":"u","type":"t"}"#;
     for (path, headers, status, code) in [
-        ("/v1/events?wait=counted", "", 400, "query_invalid"),
+        ("/v1/events?wait=true", "", 400, "query_invalid"),
         (
             "/v1/events",
             "content-type: text/html\r\n",

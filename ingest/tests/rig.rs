@@ -1,7 +1,7 @@
 //! A server on port 0, a client that says exactly what it is told to, and a log in memory.
 
 use futures::future::BoxFuture;
-use ingest::{Ingest, Limits, Metrics, Target, router};
+use ingest::{Ingest, Limits, Metrics, Outcomes, Target, router};
 use log::batch::Kind;
 use log::{AppendError, Appended, Appender, Chunk};
 use schemas::upload::{Fact, What};
@@ -200,6 +200,27 @@ impl Server {
         keys: &Path,
         change: impl FnOnce(&mut Limits),
     ) -> Self {
+        Self::build(log, http, keys, change, |ingest| ingest).await
+    }
+
+    /// One whose requests may wait for what becomes of their events, two seconds at most.
+    pub async fn with_outcomes(log: Arc<FakeLog>, outcomes: Arc<dyn Outcomes>) -> Self {
+        let http = config::Http::default();
+        let limit = Duration::from_secs(2);
+        let change = |limits: &mut Limits| limits.results = 5;
+        Self::build(log, http, "no such file".as_ref(), change, move |ingest| {
+            ingest.with_outcomes(outcomes, limit)
+        })
+        .await
+    }
+
+    async fn build(
+        log: Arc<FakeLog>,
+        http: config::Http,
+        keys: &Path,
+        change: impl FnOnce(&mut Limits),
+        finish: impl FnOnce(Ingest) -> Ingest,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let registry = Registry::new().unwrap();
@@ -217,6 +238,7 @@ impl Server {
             tenant: &http.live_event_tenant,
         };
         let ingest = Ingest::new(target, limits, Metrics::new(&registry).unwrap(), || NOW, &older);
+        let ingest = finish(ingest);
         let shutdown = Shutdown::new();
         let readiness = service::readiness::Readiness::new(&shutdown);
         let routes = router(ingest).merge(ingest::health(readiness).into_parts().0);

@@ -92,6 +92,8 @@ mod top_users;
 mod older;
 /// `GET /v1/live`.
 mod live;
+/// What became of records whose places are known.
+mod outcomes;
 /// `GET /health`.
 mod health;
 /// What is counted of this part itself.
@@ -102,6 +104,7 @@ pub use health::health_api;
 pub use letters::{AskRetention, LetterBytes, LogLetters, LogRecord, RecordAt, Retention};
 pub use log_events::LogEvents;
 pub use metrics::Metrics;
+pub use outcomes::{Became, Begun, Known, Outcomes, TooMany};
 pub use reader::{LogAway, OpenChain, OpenReader};
 pub use watch::ProgressWatch;
 

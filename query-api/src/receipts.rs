@@ -98,7 +98,8 @@ async fn in_every_view(api: &QueryApi) -> Result<ByPartition, Problem> {
     Ok(least)
 }
 
-fn is_seen(seen: &Seen, receipt: &Receipt) -> bool {
+/// Whether every view was seen to reflect a receipt.
+pub(crate) fn is_seen(seen: &Seen, receipt: &Receipt) -> bool {
     View::ALL
         .iter()
         .all(|view| seen.get(view).is_some_and(|progress| covered(receipt, progress)))

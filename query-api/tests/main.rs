@@ -10,6 +10,7 @@ mod buckets;
 mod users;
 mod receipts;
 mod redrives;
+mod outcomes;
 mod ledger;
 mod dead_letters;
 mod uploads;
