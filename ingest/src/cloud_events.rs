@@ -24,6 +24,8 @@ pub(crate) enum Shape {
     Structured,
     /// An array of these.
     Batch,
+    /// No CloudEvent either, but `{userId, name, value}` of an older service.
+    Revenue,
     /// Attributes in the head, data in the body.
     Binary {
         /// By their names without the prefix.
@@ -61,6 +63,7 @@ impl Shape {
         match self {
             Self::Plain => None,
             Self::Structured | Self::Batch => Some(Format::Json),
+            Self::Revenue => Some(Format::Lines),
             Self::Binary { .. } => Some(Format::Whole),
         }
     }

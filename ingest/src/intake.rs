@@ -6,6 +6,7 @@
 use crate::chunks::Chunks;
 use crate::cloud_events::Shape;
 use crate::limits::Limits;
+use crate::live_event;
 use crate::rows::{Broken, Content, Cut, Rows, Step};
 use crate::tally::Tally;
 use schemas::input::{Columns, KeyContext, Raw, Renames};
@@ -171,10 +172,14 @@ impl Intake {
         };
         let raw = raw(rows, columns.as_ref(), cut, bytes, request);
         match raw.and_then(|raw| raw.into_event(&mut context)) {
-            Err(invalid) if request.shape != Shape::Plain => {
-                tally.invalid(cut.number, invalid.of_cloud_event());
+            Err(invalid) => {
+                let invalid = match request.shape {
+                    Shape::Plain => invalid,
+                    Shape::Revenue => live_event::named(invalid),
+                    _ => invalid.of_cloud_event(),
+                };
+                tally.invalid(cut.number, invalid);
             }
-            Err(invalid) => tally.invalid(cut.number, invalid),
             Ok(event) if request.older && event.occurred_at_assigned => {
                 tally.invalid(
                     cut.number,
@@ -211,6 +216,7 @@ fn raw<'a>(
             let text = bytes.get(range.clone()).unwrap_or_default();
             match &request.shape {
                 Shape::Plain => Raw::from_json_renamed(text, &request.renames),
+                Shape::Revenue => live_event::raw(text),
                 Shape::Structured | Shape::Batch => Raw::from_cloud_event(text),
                 Shape::Binary {
                     attributes,

@@ -5,6 +5,8 @@
 //! Who sends the secret counts into the tenant of the setting; who sends a key with the scope `ingest` instead, into the key's. Where keys
 //! are needed, a secret that everybody knows is none.
 //!
+//! A file of such events is an upload with `format=lines-a`, read by the same [`raw`].
+//!
 //! An event has no id and no time, so two alike are two events. A client that sends an `Idempotency-Key` may repeat a request safely.
 
 use crate::appends::Appends;
@@ -18,8 +20,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use schemas::Event;
 use schemas::input::{KeyContext, Raw};
+use schemas::{Amount, Event, Field, Invalid};
 use service::access::{Caller, Scope};
 use service::http::Problem;
 use std::borrow::Cow;
@@ -180,23 +182,59 @@ fn chunk(ingest: &Ingest, sender: &Caller, body: &[u8], key: Option<&str>) -> Op
     chunks.take_largest()
 }
 
-/// The event of `{userId, name, value}`; other fields are kept beside it.
+/// The event of a body.
 fn event<'a>(body: &'a [u8], context: &mut KeyContext<'a>) -> Option<Event<'a>> {
-    let mut raw = Raw::from_json(body).ok()?;
-    let mut take = |name: &str| {
-        let at = raw.metadata.iter().position(|(field, _)| field == name)?;
-        Some(raw.metadata.remove(at).1)
-    };
-    let (name, value) = (take("name")?, take("value")?);
+    raw(body).ok()?.into_event(context).ok()
+}
+
+/// What `{userId, name, value}` says; other fields are kept beside it.
+///
+/// Errors: those of [`Raw::from_json`]; `missing`, `twice` and `not_a_number` of `name` and `value`, and `not_known` of a name that is
+/// neither of the two.
+pub(crate) fn raw(body: &[u8]) -> Result<Raw<'_>, Invalid> {
+    let mut raw = Raw::from_json(body)?;
+    let name = take(&mut raw, "name")?;
+    let value = take(&mut raw, "value")?;
+    let amount = value.parse::<Amount>().map_err(|error| {
+        let message = format!("is {error}");
+        Invalid::new(Field::Attribute("value"), "not_a_number", message)
+    })?;
     let amount = match name.as_ref() {
-        ADD => value,
-        SUBTRACT => match value.strip_prefix('-') {
-            Some(positive) => Cow::Owned(positive.to_owned()),
-            None => Cow::Owned(format!("-{}", value.strip_prefix('+').unwrap_or(&value))),
-        },
-        _ => return None,
+        ADD => amount,
+        SUBTRACT => amount.negated(),
+        _ => {
+            let message = format!("is neither {ADD} nor {SUBTRACT}");
+            return Err(Invalid::new(Field::Attribute("name"), "not_known", message));
+        }
     };
-    raw.event_type = Some(name);
-    raw.amount = Some(amount);
-    raw.into_event(context).ok()
+    // These words meant nothing there.
+    let (kind, worth) = (raw.event_type.replace(name), raw.amount.take());
+    raw.amount = Some(Cow::Owned(amount.to_string()));
+    let beside = [("event_type", kind), ("amount", worth)].into_iter();
+    let beside = beside.filter_map(|(name, value)| Some((Cow::Borrowed(name), value?)));
+    raw.metadata.extend(beside);
+    Ok(raw)
+}
+
+/// Takes a field that must be there once.
+fn take<'a>(raw: &mut Raw<'a>, name: &'static str) -> Result<Cow<'a, str>, Invalid> {
+    let mut found = raw.metadata.extract_if(.., |(field, _)| field == name);
+    let (first, second) = (found.next(), found.next());
+    let refused = |code, message| Invalid::new(Field::Attribute(name), code, message);
+    match (first, second) {
+        (Some((_, value)), None) => Ok(value),
+        (Some(_), Some(_)) => Err(refused("twice", "stands twice in the object")),
+        (None, _) => Err(refused("missing", "is missing")),
+    }
+}
+
+/// The same error, by the words of that service.
+pub(crate) fn named(mut invalid: Invalid) -> Invalid {
+    invalid.field = match invalid.field {
+        Field::UserId => Field::Attribute("userId"),
+        Field::EventType => Field::Attribute("name"),
+        Field::Amount => Field::Attribute("value"),
+        other => other,
+    };
+    invalid
 }

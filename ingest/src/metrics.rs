@@ -4,7 +4,7 @@ use prometheus::{Histogram, IntCounter, IntGauge};
 use service::metrics::{Error, Family, Label, Registry, SECONDS};
 
 /// Every code of [`schemas::Invalid`], and those of a row's frame.
-const CODES: [&str; 19] = [
+const CODES: [&str; 20] = [
     "missing",
     "too_long",
     "control_character",
@@ -22,6 +22,7 @@ const CODES: [&str; 19] = [
     "columns",
     "not_supported",
     "not_base64",
+    "not_known",
     "not_csv",
     "refused",
 ];
@@ -47,8 +48,8 @@ pub struct Metrics {
     pub(crate) body_bytes: IntCounter,
     pub(crate) requests: Family<IntCounter>,
     pub(crate) broken: Family<IntCounter>,
-    pub(crate) append_seconds: Histogram,
     pub(crate) waited: Family<IntCounter>,
+    pub(crate) append_seconds: Histogram,
     pub(crate) in_flight: IntGauge,
     pub(crate) held_bytes: IntGauge,
 }

@@ -28,6 +28,8 @@ pub(crate) struct Asked {
     pub(crate) by_row: bool,
     /// What keys of rows are made of: the digest, or the header `Idempotency-Key`.
     pub(crate) key: Option<String>,
+    /// Its rows are lines `{userId, name, value}` of an older service.
+    pub(crate) lines_a: bool,
     /// Its name.
     pub(crate) name: Option<String>,
     /// Bytes of the body as sent, where that is announced.
@@ -62,6 +64,7 @@ impl Asked {
         let content_type = head::text(headers, header::CONTENT_TYPE.as_str())?;
         asked.boundary = content_type.map_or(Ok(None), multipart::boundary)?;
         match asked.boundary {
+            None if asked.lines_a => check_lines(content_type)?,
             None => asked.format = head::format(headers)?,
             Some(_) if asked.encoding != Encoding::Identity => {
                 let title = "The Content-Encoding is not supported";
@@ -86,12 +89,21 @@ impl Asked {
     fn parameters(parts: &Parts) -> Result<Self, Problem> {
         let mut asked = Self::default();
         let mut key = None;
-        for (name, value) in head::parameters(&parts.uri, &["hold", "atomic", "map", "key", "file", "name"])?
-        {
+        for (name, value) in head::parameters(
+            &parts.uri,
+            &["hold", "atomic", "map", "key", "file", "name", "format"],
+        )? {
             match name.as_str() {
                 "hold" => asked.hold = head::flag(name, &value)?,
                 "atomic" => asked.atomic = head::flag(name, &value)?,
                 "map" => asked.renames = Renames::parse(&value).map_err(|what| invalid(name, &what))?,
+                "format" if value == "lines-a" => asked.lines_a = true,
+                "format" => {
+                    return Err(invalid(
+                        name,
+                        "must be `lines-a`; any other format is said by the Content-Type",
+                    ));
+                }
                 "key" if value == "row" => asked.by_row = true,
                 "key" => return Err(invalid(name, "must be `row`")),
                 "file" => key = Some(digest(name, value)?),
@@ -103,8 +115,16 @@ impl Asked {
             (false, Some(_)) => return Err(invalid("file", "needs key=row beside it")),
             _ => {}
         }
+        if asked.lines_a && !asked.renames.is_empty() {
+            return Err(invalid("map", "must not stand beside format=lines-a"));
+        }
         asked.key = key;
         Ok(asked)
+    }
+
+    /// How the rows are cut, where the query string says so.
+    fn lines_format(&self) -> Option<Format> {
+        self.lines_a.then_some(Format::Lines)
     }
 
     /// The file: the body itself, or that of the form's part.
@@ -115,7 +135,7 @@ impl Asked {
         let Some(boundary) = &self.boundary else {
             return Ok(File {
                 body,
-                format: self.format,
+                format: self.format.or(self.lines_format()),
                 encoding: self.encoding,
                 name: self.name.clone(),
             });
@@ -123,7 +143,7 @@ impl Asked {
         let mut form = Form::new(body, boundary);
         let part = form.find_file().await.map_err(|fault| fault.problem())?;
         Ok(File {
-            format: format_of(&part),
+            format: self.lines_format().or_else(|| format_of(&part)),
             encoding: encoding_of(&part)?,
             name: self
                 .name
@@ -132,6 +152,27 @@ impl Asked {
             body: form.into_body(),
         })
     }
+}
+
+/// Refuses a body that is said to be something else than lines.
+fn check_lines(content_type: Option<&str>) -> Result<(), Problem> {
+    let Some(content_type) = content_type else {
+        return Ok(());
+    };
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    let is_any = ["text/plain", "application/octet-stream"];
+    let is_any = is_any.iter().any(|any| media_type.eq_ignore_ascii_case(any));
+    if !is_any && head::known_format(content_type) != Some(Format::Lines) {
+        let title = "The media type is not supported";
+        let problem = Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "media_type_not_supported",
+            title,
+        );
+        return Err(problem
+            .detail("format=lines-a is one JSON object a line: send application/x-ndjson or text/plain"));
+    }
+    head::check_charset(content_type)
 }
 
 fn digest(name: String, value: String) -> Result<String, Problem> {
@@ -257,6 +298,18 @@ mod tests {
                 "/?key=row&file=d",
                 vec![("idempotency-key", "k")],
                 (400, "query_invalid"),
+            ),
+            ("/?format=csv", vec![], (400, "query_invalid")),
+            ("/?format=lines-a&map=a:user_id", vec![], (400, "query_invalid")),
+            (
+                "/?format=lines-a",
+                vec![("content-type", "text/csv")],
+                (415, "media_type_not_supported"),
+            ),
+            (
+                "/?format=lines-a",
+                vec![("content-type", "text/plain; charset=latin1")],
+                (415, "charset_not_supported"),
             ),
             ("/?name=", vec![], (400, "query_invalid")),
             ("/?name=a%00b", vec![], (400, "query_invalid")),

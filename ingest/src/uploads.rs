@@ -9,6 +9,7 @@ use crate::answer::{Named, batch, stopped};
 use crate::appends::Appends;
 use crate::batches;
 use crate::body::{PIECE_BYTES, Reader};
+use crate::cloud_events::Shape;
 use crate::described::{Events, FORM, FileForm, HEAD, Key, Packed, ROWS, Uploaded};
 use crate::diary::Diary;
 use crate::events::{busy, decoder_bytes, log_unavailable};
@@ -106,6 +107,10 @@ async fn handle(
         renames: asked.renames,
         upload_id: Some(upload),
         by_row: asked.by_row,
+        shape: match asked.lines_a {
+            true => Shape::Revenue,
+            false => Shape::Plain,
+        },
         ..Request::new(caller.tenant().as_ref(), &ingest.limits)
     };
     let begun = Begun {

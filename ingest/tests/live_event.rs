@@ -12,6 +12,8 @@ async fn revenue_is_added_and_subtracted_exactly() {
         r#"{"userId":"user1","name":"add_revenue","value":0}"#,
         r#"{"userId":"user1","name":"subtract_revenue","value":12.50}"#,
         r#"{"userId":"user1","name":"subtract_revenue","value":-1}"#,
+        // What meant nothing there is kept.
+        r#"{"userId":"user1","name":"add_revenue","value":7,"type":"x","amount":5}"#,
         // Twice the same is two events: they have no key and no time.
         r#"{"userId":"user1","name":"add_revenue","value":98}"#,
     ] {
@@ -30,7 +32,7 @@ async fn revenue_is_added_and_subtracted_exactly() {
     amounts.sort();
     assert_eq!(
         amounts,
-        ["-12.50", "0", "1", "98", "98"].map(|amount| {
+        ["-12.50", "0", "1", "7", "98", "98"].map(|amount| {
             // However an amount is written, it is the same number.
             amount.parse::<schemas::Amount>().unwrap().to_string()
         })
@@ -68,6 +70,9 @@ async fn what_is_no_event_is_refused_with_the_older_services_words() {
         r#"{"userId":"user1","name":"add_revenue"}"#,
         r#"{"userId":"user1","name":"add_revenue","value":null}"#,
         r#"{"userId":"user1","name":"add_revenue","value":"much"}"#,
+        r#"{"userId":"user1","name":"subtract_revenue","value":"--5"}"#,
+        r#"{"userId":"user1","name":"add_revenue","value":1,"value":2}"#,
+        r#"{"userId":"user1","name":"add_revenue","metadata":{"value":5},"value":1}"#,
         r#"{"userId":"user1","name":"add_revenue","value":0.1234567}"#,
         r#"{"userId":"user1","name":"multiply_revenue","value":2}"#,
         r#"{"userId":"","name":"add_revenue","value":2}"#,

@@ -32,3 +32,5 @@ mod cloud_events;
 mod batches;
 /// Waiting for what becomes of events.
 mod outcomes;
+/// Files of lines of an older service.
+mod lines_a;
