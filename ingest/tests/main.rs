@@ -34,3 +34,5 @@ mod batches;
 mod outcomes;
 /// Files of lines of an older service.
 mod lines_a;
+/// Bad input, door by door.
+mod bad_input;

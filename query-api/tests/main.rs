@@ -24,4 +24,5 @@ mod top_users;
 mod events;
 mod distinct_users;
 mod problems;
+mod bad_input;
 mod tenants;

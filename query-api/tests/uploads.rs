@@ -337,6 +337,42 @@ async fn uploads_are_listed_newest_first_in_pages_over_hours_and_days() {
     assert_eq!(answer.problem(), (400, "cursor_of_another_query"));
 }
 
+#[tokio::test]
+async fn uploads_of_other_doors_take_no_place_in_the_older_services_list() {
+    let fixture = Fixture::new().await;
+    let older = || {
+        What::Begun(Begun {
+            door: schemas::upload::OLDER_DOOR.to_owned(),
+            ..Begun::default()
+        })
+    };
+    let batch = id(NOW_MS - 60_000, 0);
+    fixture.facts("default", batch, &[older(), held(7)]).await;
+    // More than one page of newer ones: by another door, and refused at the older one.
+    let failed = What::Failed {
+        totals: totals(0, 1),
+        code: "rows_invalid".to_owned(),
+        detail: String::new(),
+    };
+    for number in 1..600 {
+        let facts = match number % 2 {
+            0 => [begun(), What::Sent(totals(0, 0))],
+            _ => [older(), failed.clone()],
+        };
+        fixture
+            .facts("default", id(NOW_MS - 50_000, number), &facts)
+            .await;
+    }
+    fixture.catch_up().await;
+    let list = fixture.ok("/api/batches").await;
+    let batches = list["batches"].as_array().unwrap();
+    assert_eq!(batches.len(), 1, "{list}");
+    assert_eq!(
+        (&batches[0]["batchId"], &batches[0]["totalEvents"]),
+        (&json!(batch), &json!(7))
+    );
+}
+
 async fn pages(fixture: &Fixture, query: &str) -> Vec<String> {
     let (mut found, mut cursor) = (Vec::new(), String::new());
     loop {

@@ -117,5 +117,9 @@ fn panicked(_payload: Box<dyn Any + Send>) -> Response {
 
 #[cfg(test)]
 pub(crate) mod testing;
+// Docs that name every type.
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod documented;
 #[cfg(test)]
 mod tests;

@@ -29,6 +29,9 @@ use uuid::Uuid;
 const JOB_EVENTS: u64 = 100;
 /// Batches of a list at most.
 const BATCHES: usize = 500;
+/// Uploads of all doors that one list looks through at most, in pages: the newest ten thousand.
+const PAGES: usize = 20;
+const PAGE_UPLOADS: usize = 500;
 /// How far back a list goes: 30 days.
 const BACK_MS: i64 = 30 * 24 * 3_600_000;
 /// How far the clock of ingest may be ahead of ours.
@@ -107,6 +110,13 @@ impl Batch {
     }
 }
 
+/// Whether the older service would have it.
+fn is_batch(id: Uuid, found: &Found) -> bool {
+    let upload = found.upload(id);
+    let is_seen = !matches!(upload.stage, Stage::Receiving | Stage::Failed);
+    is_seen && upload.begun.door == OLDER_DOOR
+}
+
 /// `GET /api/batches`: those of the last 30 days, newest first.
 #[utoipa::path(
     get, path = "/api/batches", tag = "Older: counts per day",
@@ -123,14 +133,17 @@ pub(crate) async fn list(State(api): State<Arc<QueryApi>>, caller: Caller) -> Re
         now_ms.saturating_sub(BACK_MS),
     );
     let mut all = Vec::new();
-    while all.len() < BATCHES {
-        let page = page(&api, &caller, before, from_ms, BATCHES).await?;
-        all.extend(page.uploads);
+    for _ in 0..PAGES {
+        let page = page(&api, &caller, before, from_ms, PAGE_UPLOADS).await?;
+        // Those of other doors, and those that failed, must not take the place of batches.
+        let batches = page.uploads.into_iter();
+        all.extend(batches.filter(|(id, found)| is_batch(*id, found)));
         match page.next {
-            Some(next) => before = next,
-            None => break,
+            Some(next) if all.len() < BATCHES => before = next,
+            _ => break,
         }
     }
+    all.truncate(BATCHES);
     let projected = api.progress(View::Progress).await?;
     api.confirm(View::Uploads, &reflected).await?;
     let batches = all
