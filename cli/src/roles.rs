@@ -69,10 +69,13 @@ pub(crate) fn run(
             progress,
         );
         let told: Arc<dyn ingest::Outcomes> = Arc::new(outcomes::Ready(told));
-        let routes = mounted(ingest_part(&world, target, Some(told))?.merge(queries), "run");
-        let router = routes
-            .merge(console::router(page(true)))
-            .merge(world.keys_router());
+        let routes = mounted(
+            ingest_part(&world, target, Some(told))?
+                .merge(queries)
+                .merge(world.keys_api()),
+            "run",
+        );
+        let router = routes.merge(console::router(page(true)));
         let address = listener.local_addr()?.to_string();
         let serving = world.serve(listener, router.clone());
         let loading = async {
@@ -160,10 +163,11 @@ pub(crate) fn query(runtime: &Runtime, config: &Config, shutdown: &Shutdown) -> 
         let appender = Arc::new(KafkaAppender::open(&settings)?);
         let source = Source::Kafka(Box::new(settings));
         let (queries, _) = query_part(&world, store, &generation, &source, appender)?;
-        let routes = mounted(queries.merge(query_api::health_api()), "query");
-        let router = routes
-            .merge(console::router(page(false)))
-            .merge(world.keys_router());
+        let routes = mounted(
+            queries.merge(query_api::health_api()).merge(world.keys_api()),
+            "query",
+        );
+        let router = routes.merge(console::router(page(false)));
         world.serve(listener, router).await?;
         finish(&world, None, admin).await
     })

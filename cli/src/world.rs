@@ -4,6 +4,7 @@ use anyhow::Context;
 use axum::Router;
 use schemas::Timestamp;
 use service::access::Access;
+use service::api::Api;
 use service::config::Config;
 use service::metrics::Registry;
 use service::readiness::Readiness;
@@ -65,8 +66,8 @@ impl<'a> World<'a> {
     }
 
     /// `/v1/keys`.
-    pub(crate) fn keys_router(&self) -> Router {
-        service::access::keys_router(self.access.clone())
+    pub(crate) fn keys_api(&self) -> Api {
+        service::access::keys_api(self.access.clone())
     }
 
     /// Opens the public port.

@@ -27,6 +27,8 @@ const DECODER_BYTES: u64 = 8 * 1024 * 1024;
                    Content-Type the first byte tells JSON from CSV. CloudEvents come in their three modes.",
     params(
         ("validate" = Option<bool>, Query, description = "Checks and records nothing."),
+        ("wait" = Option<String>, Query, pattern = "^counted$", description = "`counted`: the answer comes when every view reflects the events, and says what became of each; of 10,000 events at most."),
+        ("timeout" = Option<String>, Query, description = "With `wait`: how long, as `5s` or `500ms`; 5 s without it, `query.wait_limit_ms` at most."),
         Key, Packed, CloudHeaders,
     ),
     request_body(content(
@@ -37,7 +39,7 @@ const DECODER_BYTES: u64 = 8 * 1024 * 1024;
         (status = 200, description = "Several: how many are durable, and what is wrong with the others.", body = Batch),
         (status = 202, description = "One, which is durable.", body = Single),
     ),
-    extensions(("x-problems" = json!([HEAD, ROWS, [400, "invalid_event"]]))),
+    extensions(("x-problems" = json!([HEAD, ROWS, [400, "invalid_event"], [400, "wait_not_available"], [503, "too_many_waiters"]]))),
 )]
 pub(crate) async fn post(
     State(ingest): State<Arc<Ingest>>,

@@ -43,6 +43,7 @@ const UPLOAD_ID: HeaderName = HeaderName::from_static("x-upload-id");
         ("map" = Option<String>, Query, description = "`theirs:ours,...`: other names of columns or fields; a comma, a colon or a backslash of a name stands behind a backslash."),
         ("key" = Option<String>, Query, pattern = "^row$", description = "`row`, with `file`: each row without a key of its own is an event of its own, by `file` and its number."),
         ("file" = Option<String>, Query, pattern = "^[!-~]{1,256}$", description = "With `key=row`: the digest of the file, or any text for it."),
+        ("format" = Option<String>, Query, pattern = "^lines-a$", description = "`lines-a`: its rows are lines of the older revenue service, by the rules of `POST /liveEvent`."),
         ("name" = Option<String>, Query, min_length = 1, max_length = 512, description = "Its name; without it, that of the file."),
         Key, Packed,
     ),

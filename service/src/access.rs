@@ -38,7 +38,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-pub use self::api::router as keys_router;
+pub use self::api::api as keys_api;
 pub use self::caller::Caller;
 pub use self::guard::{API_KEY, needs};
 pub use self::key::{Key, TENANT_BYTES, Text, Wanted, id_of};

@@ -13,6 +13,7 @@ mod problems;
 mod document;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{OpenApi, OpenApiBuilder};
@@ -69,6 +70,15 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
         self.document.merge(other.document);
         Self {
             router: self.router.merge(other.router),
+            document: self.document,
+        }
+    }
+
+    /// Takes bodies of so many bytes at most.
+    #[must_use]
+    pub fn body_limit(self, bytes: usize) -> Self {
+        Self {
+            router: self.router.layer(DefaultBodyLimit::max(bytes)),
             document: self.document,
         }
     }

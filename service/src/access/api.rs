@@ -7,26 +7,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use axum::Json;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Path, Query, State as Shared};
+use axum::extract::{Path, Query, State as Shared};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get};
-use axum::{Json, Router};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::caller::Caller;
 use super::file::{self, Error, Lock};
-use super::guard::needs;
 use super::key::{Key, Wanted};
 use super::manage;
 use super::scope::Scope;
 use super::usage::rfc3339;
 use super::{Access, State};
+use crate::api::{Api, Codes, needs};
 use crate::http::Problem;
 
 /// Largest body: every field at its limit, escaped.
@@ -39,27 +40,39 @@ const LOCK_LOOK: Duration = Duration::from_millis(10);
 const NO_STORE: [(HeaderName, HeaderValue); 1] =
     [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
 
+/// What any of these calls may be refused for.
+const REFUSED: Codes = &[
+    (400, "parameter_invalid"),
+    (400, "query_invalid"),
+    (400, "unknown_parameter"),
+    (503, "keys_unavailable"),
+];
+
 /// The routes, for [`crate::http::serve`] with the same `access`.
-pub fn router(access: Access) -> Router {
-    let routes = Router::new()
-        .route("/v1/keys", get(list).post(make))
-        .route("/v1/keys/{id}", delete(revoke));
+pub fn api(access: Access) -> Api {
+    let routes = Api::new().on(routes!(list, make)).on(routes!(revoke));
     needs(routes, &[Scope::Operator, Scope::Admin])
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .body_limit(BODY_BYTES)
         .with_state(access)
 }
 
 /// A key as it is shown.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Key)]
 struct Line {
     id: String,
     name: String,
     tenant: String,
     scopes: Vec<&'static str>,
+    #[schema(required = true)]
     rate: Option<u32>,
+    #[schema(required = true)]
     quota: Option<u64>,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(required = true)]
     last_used_at: Option<String>,
+    #[schema(required = true)]
     revoked_at: Option<String>,
 }
 
@@ -79,8 +92,30 @@ impl Line {
     }
 }
 
+/// Keys, and whose list it is.
+#[derive(ToSchema)]
+#[schema(as = Keys)]
+#[allow(dead_code, reason = "the shape of an answer, for the document")]
+struct List {
+    keys: Vec<Line>,
+    caller: Asker,
+}
+
+/// Who asks.
+#[derive(ToSchema)]
+#[schema(as = KeysCaller)]
+#[allow(dead_code, reason = "the shape of an answer, for the document")]
+struct Asker {
+    tenant: String,
+    scopes: Vec<String>,
+    /// None where no key is needed.
+    #[schema(required = true)]
+    id: Option<String>,
+}
+
 /// A key that was made, with its text.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = KeyMade)]
 struct Made<'a> {
     #[serde(flatten)]
     line: Line,
@@ -93,6 +128,12 @@ fn words<'a>(scopes: impl IntoIterator<Item = &'a Scope>) -> Vec<&'static str> {
 
 /// `GET /v1/keys`: those of the caller's tenant, or of all tenants for the operator, in the order in which they were made. The limit of the file
 /// is that of the answer.
+#[utoipa::path(
+    get, path = "/v1/keys", tag = "Keys",
+    summary = "Keys of the caller's tenant, or of all tenants for the operator; never a secret",
+    responses((status = 200, description = "In the order in which they were made.", body = List)),
+    extensions(("x-problems" = json!([REFUSED]))),
+)]
 async fn list(Shared(access): Shared<Access>, caller: Caller, query: Pairs) -> Result<Response, Problem> {
     parameters(query, &[])?;
     let path = access.0.path.clone();
@@ -117,6 +158,17 @@ async fn list(Shared(access): Shared<Access>, caller: Caller, query: Pairs) -> R
 }
 
 /// `POST /v1/keys`.
+#[utoipa::path(
+    post, path = "/v1/keys", tag = "Keys",
+    summary = "Makes a key; its text is in this answer and never again",
+    description = "Where there is no key yet, the first one needs the scopes operator and admin.",
+    request_body(content = Asked, content_type = "application/json"),
+    responses((status = 201, description = "The key.", body = Made)),
+    extensions(("x-problems" = json!([
+        REFUSED, [400, "json_invalid"], [403, "tenant_not_yours"], [403, "scope_missing"], [409, "first_key_needs_operator"],
+        [409, "keys_read_only"], [409, "too_many_keys"], [415, "media_type_not_supported"]
+    ]))),
+)]
 async fn make(
     Shared(access): Shared<Access>,
     caller: Caller,
@@ -139,6 +191,18 @@ async fn make(
 }
 
 /// `DELETE /v1/keys/{id}?force`; may be repeated.
+#[utoipa::path(
+    delete, path = "/v1/keys/{id}", tag = "Keys",
+    summary = "Revokes a key; may be repeated",
+    params(
+        ("id" = String, Path, description = "Its id.", example = "0123456789abcdef"),
+        ("force" = Option<bool>, Query, description = "Also the last key with the scope operator."),
+    ),
+    responses((status = 204, description = "It is revoked.")),
+    extensions(("x-problems" = json!([
+        REFUSED, [400, "path_invalid"], [404, "not_found"], [409, "keys_read_only"], [409, "last_operator_key"]
+    ]))),
+)]
 async fn revoke(
     Shared(access): Shared<Access>,
     caller: Caller,
@@ -252,13 +316,23 @@ fn unavailable(error: &Error) -> Problem {
 }
 
 /// What is asked for, as it comes: each field is looked at by itself, so that what is wrong names it.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = KeyWanted)]
 struct Asked {
+    /// Without it the caller's own.
+    #[schema(value_type = Option<String>)]
     tenant: Option<Value>,
+    /// Some of ingest, query, admin and operator.
+    #[schema(value_type = Vec<String>)]
     scopes: Option<Value>,
+    #[schema(value_type = Option<String>)]
     name: Option<Value>,
+    /// Requests a second, 1 to 1,000,000.
+    #[schema(value_type = Option<u32>)]
     rate: Option<Value>,
+    /// Events on one UTC day.
+    #[schema(value_type = Option<u64>)]
     quota: Option<Value>,
 }
 

@@ -32,7 +32,7 @@ impl Server {
         // Nobody watches the file here: what holds at once does so by itself.
         tokio::spawn(async move {
             let limits = config::Http::default();
-            let router = router(access.clone());
+            let router = api(access.clone()).into_parts().0;
             crate::http::serve(listener, router, &limits, metrics, access, stop)
                 .await
                 .unwrap();
