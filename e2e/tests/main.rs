@@ -19,6 +19,7 @@ mod kafka_kills;
 mod members;
 mod producers;
 mod memory;
+mod upload_memory;
 mod restore;
 mod engines;
 mod tears;

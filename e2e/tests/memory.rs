@@ -174,7 +174,7 @@ fn within(aggregator: &Service) -> u64 {
 }
 
 /// A broker keeps topics for ever, and these take most of a gigabyte.
-fn forget(world: &Cluster) {
+pub(crate) fn forget(world: &Cluster) {
     let mut config = ClientConfig::new();
     let admin: AdminClient<DefaultClientContext> =
         config.set("bootstrap.servers", &world.broker).create().unwrap();
