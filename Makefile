@@ -64,6 +64,8 @@ prove: tools engines-up ## the longer kill and fault runs
 	  done; \
 	  TIDEMARK_BIN="$$PWD/$(BIN)" TIDEMARK_KILLS=30 TIDEMARK_KEYS=1000000 TIDEMARK_RESTORE_S=15 TIDEMARK_HELD_ROWS=100000 \
 	  cargo test --locked -p e2e --test main -- --nocapture --test-threads 1 --include-ignored kills:: embedded:: engines:: memory:: restore:: uploads::
+	# A million rows by `tidemark send`, stopped by Ctrl-C three times, its server killed twice.
+	TIDEMARK_SEND_ROWS=1000000 cargo test --locked -p cli --test main -- send::a_file_that_is_stopped
 	# The same simulation with a rule switched off must fail: else it would show nothing.
 	for rule in without-chain-rule without-readback-rule; do \
 	  cargo test --locked -p aggregator --features $$rule --test main --no-run; \

@@ -15,6 +15,8 @@ const ANSWER_BYTES: usize = 256 * 1024 * 1024;
 pub struct Answer {
     /// The status.
     pub status: u16,
+    /// The head, as it came.
+    pub head: String,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -39,7 +41,7 @@ impl Answer {
 /// # Errors
 /// If there is no complete answer, or a step takes longer than `patience`.
 pub fn get(server: SocketAddr, path: &str, patience: Duration) -> anyhow::Result<Answer> {
-    request(server, "GET", path, None, patience)
+    call(server, &format!("GET {path}"), &[], b"", patience)
 }
 
 /// `GET path` where only 200 will do, as JSON.
@@ -68,7 +70,13 @@ pub fn post(
     body: &[u8],
     patience: Duration,
 ) -> anyhow::Result<Answer> {
-    request(server, "POST", path, Some((content_type, body)), patience)
+    call(
+        server,
+        &format!("POST {path}"),
+        &[("Content-Type", content_type)],
+        body,
+        patience,
+    )
 }
 
 /// `DELETE path`.
@@ -76,32 +84,34 @@ pub fn post(
 /// # Errors
 /// Those of [`get`].
 pub fn delete(server: SocketAddr, path: &str, patience: Duration) -> anyhow::Result<Answer> {
-    request(server, "DELETE", path, None, patience)
+    call(server, &format!("DELETE {path}"), &[], b"", patience)
 }
 
-fn request(
+/// Any request: method and path, headers beside those that every request has, and a body.
+///
+/// # Errors
+/// Those of [`get`].
+pub fn call(
     server: SocketAddr,
-    method: &str,
-    path: &str,
-    body: Option<(&str, &[u8])>,
+    what: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
     patience: Duration,
 ) -> anyhow::Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&server, patience)?;
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
     stream.set_nodelay(true)?;
-    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n");
-    if let Some((content_type, body)) = body {
-        head.push_str(&format!(
-            "Content-Type: {content_type}\r\nContent-Length: {}\r\n",
-            body.len()
-        ));
+    let mut head = format!("{what} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if !body.is_empty() || what.starts_with("POST") {
+        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
     }
     head.push_str("\r\n");
     stream.write_all(head.as_bytes())?;
-    if let Some((_, body)) = body {
-        stream.write_all(body)?;
-    }
+    stream.write_all(body)?;
     read(&mut BufReader::new(stream))
 }
 
@@ -112,7 +122,7 @@ fn read(from: &mut impl BufRead) -> anyhow::Result<Answer> {
     let Some(status) = status else {
         bail!("no answer: {line:?}")
     };
-    let mut length = None;
+    let (mut head, mut length, mut is_chunked) = (String::new(), None, false);
     loop {
         line.clear();
         ensure!(from.read_line(&mut line)? > 0, "the answer broke off in its head");
@@ -122,10 +132,39 @@ fn read(from: &mut impl BufRead) -> anyhow::Result<Answer> {
         if name.eq_ignore_ascii_case("content-length") {
             length = Some(value.trim().parse::<usize>()?);
         }
+        is_chunked |= name.eq_ignore_ascii_case("transfer-encoding") && value.trim() == "chunked";
+        head.push_str(&line);
     }
-    let length = length.context("an answer without a length")?;
-    ensure!(length <= ANSWER_BYTES, "an answer of {length} bytes");
-    let mut body = vec![0; length];
-    from.read_exact(&mut body).context("the answer broke off")?;
-    Ok(Answer { status, body })
+    let mut body = Vec::new();
+    match length {
+        // A 304 has no body and need not say so.
+        None if status == 304 => {}
+        None if is_chunked => while chunk(from, &mut body)? {},
+        None => bail!("an answer without a length"),
+        Some(length) => piece(from, length, &mut body)?,
+    }
+    Ok(Answer { status, head, body })
+}
+
+/// Reads a chunk (RFC 9112, 7.1); false behind the last one.
+fn chunk(from: &mut impl BufRead, body: &mut Vec<u8>) -> anyhow::Result<bool> {
+    let mut line = String::new();
+    from.read_line(&mut line)?;
+    let length = usize::from_str_radix(line.trim_end(), 16).context("the answer broke off")?;
+    piece(from, length, body)?;
+    line.clear();
+    from.read_line(&mut line)?;
+    ensure!(line == "\r\n", "the answer broke off behind a chunk");
+    Ok(length > 0)
+}
+
+fn piece(from: &mut impl BufRead, length: usize, body: &mut Vec<u8>) -> anyhow::Result<()> {
+    let start = body.len();
+    let end = start.checked_add(length).filter(|end| *end <= ANSWER_BYTES);
+    body.resize(
+        end.with_context(|| format!("an answer of more than {ANSWER_BYTES} bytes"))?,
+        0,
+    );
+    from.read_exact(body.get_mut(start..).unwrap_or_default())
+        .context("the answer broke off")
 }

@@ -196,6 +196,11 @@ impl Cluster {
         role
     }
 
+    /// A path in the folder of the test.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.0.join(name)
+    }
+
     fn serving(&self, name: &str, command: &str, listen: Option<SocketAddr>) -> anyhow::Result<Role> {
         let mut role = self.role(name, command);
         let admin = free_port()?;
@@ -206,7 +211,8 @@ impl Cluster {
         Ok(role)
     }
 
-    fn role(&self, name: &str, command: &str) -> Role {
+    /// Any command, by the name of `name`.
+    pub fn role(&self, name: &str, command: &str) -> Role {
         let data = self.folder.0.join(name);
         Role {
             name: name.to_owned(),

@@ -25,3 +25,5 @@ mod engines;
 mod tears;
 mod uploads;
 mod redrives;
+mod surface;
+mod tenants;

@@ -100,8 +100,8 @@ pub(crate) async fn redrive(
     let mut tally = Tally::default();
     let (letters, next) = match &asked.which {
         Which::Ids(ids) => (by_id(&api, &caller, ids, &mut tally).await?, None),
-        Which::Filter(scan, _) => {
-            let page = scan.run(&api).await?;
+        Which::Filter(filter) => {
+            let page = filter.0.run(&api).await?;
             (page.letters, page.next)
         }
     };
@@ -111,7 +111,7 @@ pub(crate) async fn redrive(
     let stopped = work.run(&letters).await?;
     let question = match &asked.which {
         Which::Ids(_) => None,
-        Which::Filter(_, question) => Some(question),
+        Which::Filter(filter) => Some(&filter.1),
     };
     let next = stopped.or(next).zip(question);
     Ok(Json(Answer {

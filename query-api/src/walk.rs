@@ -10,6 +10,9 @@ use schemas::positions::Position;
 use schemas::{Day, Offset, Partition};
 use std::time::{Duration, Instant};
 
+/// Parts of commit records, each with its offset.
+type Pieces = Vec<(Offset, Vec<u8>)>;
+
 /// Offsets of the changelog that are read in one go, to begin with and at most.
 const SPAN: u64 = 16;
 const SPAN_MOST: u64 = 4_096;
@@ -228,11 +231,7 @@ impl Parts {
     }
 
     /// The parts from an offset up to those that are there; `None` if they are too many for one go.
-    fn range(
-        &mut self,
-        reader: &mut dyn ChainReader,
-        from: Offset,
-    ) -> Result<Option<Vec<(Offset, Vec<u8>)>>, LogError> {
+    fn range(&mut self, reader: &mut dyn ChainReader, from: Offset) -> Result<Option<Pieces>, LogError> {
         let partition = self.partition;
         // Anew, since a reader may be there already and has given out what is asked for.
         reader.assign(&[])?;

@@ -169,12 +169,11 @@ impl<'f> Counting<'f> {
         let late = cut_at(Uuid::max(), self.last, &other.encode(&head), usize::MAX).remove(0);
         let mut parts = vec![torn, late];
         parts.extend(cut_at(id, self.last, &body, body.len() / 2 + 1));
-        let mut chain = self.fixture.chain.lock().unwrap();
         for part in parts {
+            let mut chain = self.fixture.chain.lock().unwrap();
             chain.insert((self.partition, self.changelog), part);
             self.changelog += 2;
         }
-        drop(chain);
         self.last = id;
         let rows = changed.into_iter().map(|key| {
             let (version, partial) = &self.rows[&key];

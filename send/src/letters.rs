@@ -368,24 +368,28 @@ async fn redrive(letters: &Letters, shutdown: &Shutdown) -> Result<u8, Fault> {
     }
     let client = at.client(shutdown)?;
     let progress = at.progress("redrive");
-    let mut body = json!({"dry_run": dry_run, "rate": rate, "force": force});
+    let mut body = Map::new();
+    let put = |body: &mut Map<String, Value>, name: &str, value: Value| body.insert(name.to_owned(), value);
+    put(&mut body, "dry_run", json!(dry_run));
+    put(&mut body, "rate", json!(rate));
+    put(&mut body, "force", json!(force));
     let mut event_text = None;
     if let Some(path) = event {
         event_text = Some(read_event(path)?);
     }
     if let Some(tenant) = tenant {
-        body["tenant"] = json!(tenant);
+        put(&mut body, "tenant", json!(tenant));
     }
     let mut sum = Sum::default();
     let mut left = limit.unwrap_or(u64::MAX);
     loop {
         if ids.is_empty() {
-            body["filter"] = filter.object();
-            body["limit"] = json!(left.min(PAGE));
+            put(&mut body, "filter", filter.object());
+            put(&mut body, "limit", json!(left.min(PAGE)));
         } else {
-            body["ids"] = json!(ids);
+            put(&mut body, "ids", json!(ids));
         }
-        let call = client.command(PATH_REDRIVE, &body, event_text.as_deref());
+        let call = client.command(PATH_REDRIVE, &Value::Object(body.clone()), event_text.as_deref());
         let answer = client.call(&call, &progress).await;
         let answer = match answer {
             Ok(answer) => answer,
@@ -397,7 +401,9 @@ async fn redrive(letters: &Letters, shutdown: &Shutdown) -> Result<u8, Fault> {
         left = left.saturating_sub(answer.get("matched").and_then(Value::as_u64).unwrap_or(0));
         sum.add(&answer);
         match answer.get("next_cursor").and_then(Value::as_str) {
-            Some(cursor) if left > 0 => body["cursor"] = json!(cursor),
+            Some(cursor) if left > 0 => {
+                put(&mut body, "cursor", json!(cursor));
+            }
             _ => break,
         }
         if shutdown.has_begun() {

@@ -93,7 +93,6 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
     }
 
     /// The routes, and the raw document, which [`document`] completes.
-    #[must_use]
     pub fn into_parts(self) -> (Router<S>, OpenApi) {
         (self.router, self.document)
     }

@@ -56,7 +56,7 @@ pub(super) enum Which {
     /// Those at these places.
     Ids(BTreeSet<(Partition, Offset)>),
     /// Those that a filter finds, and the question that a cursor is of.
-    Filter(Box<Scan>, Digest),
+    Filter(Box<(Scan, Digest)>),
 }
 
 /// What to redrive.
@@ -235,5 +235,5 @@ fn of_filter(
         to_ms,
         limit,
     };
-    Ok(Which::Filter(Box::new(scan), question))
+    Ok(Which::Filter(Box::new((scan, question))))
 }

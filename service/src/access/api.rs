@@ -163,7 +163,7 @@ async fn list(Shared(access): Shared<Access>, caller: Caller, query: Pairs) -> R
     summary = "Makes a key; its text is in this answer and never again",
     description = "Where there is no key yet, the first one needs the scopes operator and admin.",
     request_body(content = Asked, content_type = "application/json"),
-    responses((status = 201, description = "The key.", body = Made)),
+    responses((status = 201, description = "The key.", body = Made<'static>)),
     extensions(("x-problems" = json!([
         REFUSED, [400, "json_invalid"], [403, "tenant_not_yours"], [403, "scope_missing"], [409, "first_key_needs_operator"],
         [409, "keys_read_only"], [409, "too_many_keys"], [415, "media_type_not_supported"]
