@@ -29,7 +29,11 @@ pub(crate) const ROWS: Codes = &[
     (503, "log_unavailable"),
 ];
 /// What a form may be refused for.
-pub(crate) const FORM: Codes = &[(400, "file_missing"), (400, "multipart_invalid")];
+pub(crate) const FORM: Codes = &[
+    (400, "file_missing"),
+    (400, "multipart_invalid"),
+    (400, "too_many_files"),
+];
 
 /// `Idempotency-Key`.
 pub(crate) struct Key;
