@@ -134,8 +134,7 @@ fn a_chain_that_says_another_word_of_a_redrive_is_found() {
 #[test]
 fn a_letter_that_had_its_effect_twice_is_found() {
     let mut given = redriven();
-    let (mended, _) = (given[0][6].1.clone(), ());
-    given[0][5].1 = mended;
+    given[0][5].1 = given[0][6].1.clone();
     given[0][6].1 = Said::Duplicate;
     let differences = make(&given, &[vec![(0, 3), (3, 9)], vec![(0, 1)]]).differences();
     let words = "record 0/5: must be repeated; the chain says counted";

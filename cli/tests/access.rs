@@ -10,7 +10,7 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 /// Every endpoint, with the method.
-const ENDPOINTS: [&str; 23] = [
+const ENDPOINTS: [&str; 26] = [
     "POST /v1/events",
     "POST /v1/uploads",
     "GET /v1/uploads",
@@ -33,6 +33,9 @@ const ENDPOINTS: [&str; 23] = [
     "GET /v1/keys",
     "POST /v1/keys",
     "DELETE /v1/keys/0123456789abcdef",
+    "POST /v1/dead-letters/redrive",
+    "GET /v1/users/u1/events",
+    "GET /v1/distinct-users",
     "GET /no/such/path",
 ];
 const RANGE: &str = "from=2025-11-01&to=2025-11-30";
@@ -53,10 +56,10 @@ fn ask(rig: &Rig, what: &str, key: &str, body: &str) -> Said {
         "" => String::new(),
         key => format!("Authorization: Bearer {key}\r\n"),
     };
-    let kind = if body.starts_with('{') {
-        "application/x-ndjson"
-    } else {
-        "text/csv"
+    let kind = match body.starts_with('{') {
+        true if what.ends_with("/redrive") => "application/json",
+        true => "application/x-ndjson",
+        false => "text/csv",
     };
     write!(
         stream,
@@ -181,6 +184,13 @@ fn two_tenants_with_the_same_keys_and_users_are_apart_on_every_endpoint() {
     for (key, own, others) in [(&acme, 0, 1), (&other, 1, 0)] {
         let letter = |of: usize| ask(&rig, &format!("GET /v1/dead-letters/{}", letters[of]), key, "").status;
         assert_eq!((letter(own), letter(others)), (200, 404));
+        let redriven = |of: usize| {
+            let body = format!(r#"{{"ids":["{}"],"dry_run":true}}"#, letters[of]);
+            let said = ask(&rig, "POST /v1/dead-letters/redrive", key, &body);
+            assert_eq!(said.status, 200, "{}", said.text);
+            said.json["redriven"].clone()
+        };
+        assert_eq!((redriven(own), redriven(others)), (1.into(), 0.into()));
     }
     uploads_are_apart(&rig, [&acme, &other]);
     let ledger = get(&rig, "/v1/ledger", &operator);

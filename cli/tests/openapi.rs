@@ -141,7 +141,11 @@ fn codes_of_the_code() -> BTreeSet<String> {
             .join("src");
         sources(&folder, &mut |text| {
             let text = text.split("#[cfg(test)]").next().unwrap();
-            let text = text.split_whitespace().collect::<Vec<_>>().join(" ").replace("( ", "(");
+            let text = text
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+                .replace("( ", "(");
             for call in CALLS {
                 for (at, _) in text.match_indices(call) {
                     // The first literal of the call is its code; a constant has its own line.

@@ -39,7 +39,7 @@ const DECODER_BYTES: u64 = 8 * 1024 * 1024;
         (status = 200, description = "Several: how many are durable, and what is wrong with the others.", body = Batch),
         (status = 202, description = "One, which is durable.", body = Single),
     ),
-    extensions(("x-problems" = json!([HEAD, ROWS, [400, "invalid_event"], [400, "wait_not_available"], [503, "too_many_waiters"]]))),
+    extensions(("x-problems" = json!([HEAD, ROWS, [400, "invalid_event"], [400, "wait_not_available"], [413, "wait_too_large"], [503, "too_many_waiters"]]))),
 )]
 pub(crate) async fn post(
     State(ingest): State<Arc<Ingest>>,

@@ -73,7 +73,7 @@ struct Answer {
     ),
     responses((status = 200, description = "A page.", body = Answer)),
     extensions(
-        ("x-problems" = json!([PATH, PARAMS, CURSOR, RECEIPT, VIEW, [400, "range_invalid"], [503, "too_many_scans"]])),
+        ("x-problems" = json!([PATH, PARAMS, CURSOR, RECEIPT, VIEW, [400, "cursor_outdated"], [400, "range_invalid"], [503, "too_many_scans"]])),
         ("x-headers" = json!(AS_OF)),
     ),
 )]

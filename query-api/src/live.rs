@@ -37,12 +37,26 @@ use service::http::Problem;
 use std::convert::Infallible;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
+use utoipa::ToSchema;
 
 /// Seconds after which there may be a place for a reader again.
 const FULL_RETRY_S: u32 = 5;
 
 /// Where a reader that was cut off says how far it got: WHATWG HTML, 9.2.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// One event of the stream; `data` is JSON.
+#[derive(ToSchema)]
+#[schema(as = LiveEvent)]
+#[allow(dead_code, reason = "the shape of an answer, for the document")]
+struct Event {
+    /// `range`, `total`, `as_of` or `end`.
+    event: String,
+    data: String,
+    /// Of `as_of`: a receipt.
+    #[schema(required = false)]
+    id: Option<String>,
+}
 
 /// The live totals of this process. Clones are the same.
 #[derive(Clone)]
@@ -73,7 +87,7 @@ impl Live {
         Zone, described::Types,
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last `as_of` that was seen: nothing older is shown."),
     ),
-    responses((status = 200, description = "Events; the id of each `as_of` is a receipt.", body = String, content_type = "text/event-stream")),
+    responses((status = 200, description = "Events; the id of each `as_of` is a receipt.", body = Event, content_type = "text/event-stream")),
     extensions(("x-problems" = json!([
         PARAMS, RANGE, VIEW, [400, "receipt_beyond_end"], [503, "too_many_live_days"], [503, "too_many_readers"]
     ]))),

@@ -83,7 +83,7 @@ pub(crate) struct Skipped {
     request_body(content = asked::Said, content_type = "application/json"),
     responses((status = 200, description = "What was done, or in a dry run what would be.", body = Answer)),
     extensions(("x-problems" = json!([
-        PARAMS, CURSOR, VIEW, [400, "json_invalid"], [400, "range_invalid"], [400, "range_too_long"], [400, "event_invalid"], [400, "body_broken"],
+        PARAMS, CURSOR, VIEW, [400, "json_invalid"], [400, "range_invalid"], [400, "range_too_long"], [400, "event_invalid"],
         [403, "scope_missing"], [413, "body_too_large"], [415, "media_type_not_supported"], [503, "log_unavailable"]
     ]))),
 )]

@@ -95,7 +95,7 @@ impl<'a> Raw<'a> {
             }
         }
         let data = match std::str::from_utf8(data) {
-            Ok(text) if text.trim().is_empty() => Data::Absent,
+            Ok(text) if is_nothing(text, content_type.is_none_or(is_json_type)) => Data::Absent,
             Ok(text) if content_type.map_or_else(|| is_json(text), is_json_type) => {
                 if !is_json(text) {
                     return Err(refused("data", "not_json", "is not valid JSON"));
@@ -161,6 +161,11 @@ fn is_json_type(content_type: &str) -> bool {
     matches!(media_type.as_str(), "application/json" | "text/json") || media_type.ends_with("+json")
 }
 
+/// Whether data is none: JSON may be blank, any other text is what it is.
+fn is_nothing(text: &str, takes_json: bool) -> bool {
+    text.is_empty() || takes_json && text.trim().is_empty()
+}
+
 fn is_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
@@ -207,7 +212,8 @@ impl<'a> Attributes<'a> {
             metadata: self.others,
             ..Raw::default()
         };
-        let content_type = self.content_type.filter(|said| !is_json_type(said));
+        let is_said_json = self.content_type.as_deref().is_some_and(is_json_type);
+        let content_type = self.content_type.filter(|_| !is_said_json);
         let takes_json = content_type.is_none();
         if let Some(content_type) = content_type {
             raw.metadata
@@ -217,7 +223,7 @@ impl<'a> Attributes<'a> {
             Data::Absent => {}
             Data::Json(json) => add_data(&mut raw, json)?,
             Data::Text(text) => raw.metadata.push((Cow::Borrowed("data"), text)),
-            Data::Base64(base64) => add_bytes(&mut raw, base64, takes_json)?,
+            Data::Base64(base64) => add_bytes(&mut raw, base64, takes_json, is_said_json)?,
         }
         if raw.user_id.is_none() {
             let message = "is missing, and the data has no user_id";
@@ -265,15 +271,28 @@ fn add_data<'a>(raw: &mut Raw<'a>, json: &'a str) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Data in base64: its members where it is a JSON object, else kept as it stands.
-fn add_bytes<'a>(raw: &mut Raw<'a>, base64: Cow<'a, str>, takes_json: bool) -> Result<(), Invalid> {
+/// Data in base64: its members where it is a JSON object, its text where it is one, as if it was sent so; else kept as it stands.
+fn add_bytes<'a>(
+    raw: &mut Raw<'a>,
+    base64: Cow<'a, str>,
+    takes_json: bool,
+    is_said_json: bool,
+) -> Result<(), Invalid> {
     let Ok(bytes) = STANDARD.decode(base64.as_bytes()) else {
         return Err(refused("data_base64", "not_base64", "is not valid base64"));
     };
-    let json = std::str::from_utf8(&bytes).ok().map(str::trim);
-    let Some(json) = json.filter(|json| takes_json && is_json(json)) else {
-        raw.metadata.push((Cow::Borrowed("data_base64"), base64));
-        return Ok(());
+    let json = match std::str::from_utf8(&bytes) {
+        Ok(text) if is_nothing(text, takes_json) => return Ok(()),
+        Ok(text) if takes_json && is_json(text) => text.trim(),
+        Ok(text) if !is_said_json => {
+            raw.metadata
+                .push((Cow::Borrowed("data"), Cow::Owned(text.to_owned())));
+            return Ok(());
+        }
+        _ => {
+            raw.metadata.push((Cow::Borrowed("data_base64"), base64));
+            return Ok(());
+        }
     };
     let mut decoded = Raw {
         user_id: raw.user_id.as_deref().map(Cow::Borrowed),
@@ -351,7 +370,7 @@ mod tests {
         assert_eq!(raw.user_id.as_deref(), Some("u9"));
         assert_eq!(raw.amount.as_deref(), Some("1"));
         assert_eq!(raw.metadata, [("page".into(), "p".into())]);
-        for (kind, data) in [("text/plain", json.as_str()), ("application/json", "/////w==")] {
+        for (kind, data) in [("image/png", "/wA="), ("application/json", "/////w==")] {
             let members = format!(r#","subject":"u","datacontenttype":"{kind}","data_base64":"{data}""#);
             let raw = read(&members).unwrap();
             let kept = raw.metadata.iter().find(|(name, _)| name == "data_base64");
@@ -396,6 +415,30 @@ mod tests {
         };
         assert_eq!(error(Some("application/json"), b"{"), "not_json");
         assert_eq!(error(Some("application/json"), b"\xff"), "not_utf8");
+    }
+
+    #[test]
+    fn a_text_is_the_same_content_by_each_mode_and_never_lost() {
+        let attributes = [
+            ("specversion", "1.0"),
+            ("id", "1"),
+            ("source", "/s"),
+            ("type", "t"),
+            ("subject", "u"),
+        ];
+        let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        for text in ["hello", " ", "\n", r#"{"amount":1}"#] {
+            let said = r#","subject":"u","datacontenttype":"text/plain""#;
+            let quoted = serde_json::to_string(text).unwrap();
+            let structured = read(&format!("{said},\"data\":{quoted}")).unwrap();
+            assert_eq!(structured.metadata.last().unwrap(), &("data".into(), text.into()));
+            let encoded = STANDARD.encode(text);
+            let in_base64 = read(&format!("{said},\"data_base64\":\"{encoded}\"")).unwrap();
+            let binary =
+                Raw::from_binary_cloud_event(&attributes, Some("text/plain"), text.as_bytes()).unwrap();
+            // Else a repeat by another mode would be a key conflict.
+            assert_eq!((&in_base64, &binary), (&structured, &structured), "{text:?}");
+        }
     }
 
     #[test]

@@ -414,9 +414,13 @@ fn parameters(query: Pairs, known: &[&'static str]) -> Result<Option<String>, Pr
         .collect();
     if !unknown.is_empty() {
         let unknown: Vec<&str> = unknown.into_iter().collect();
+        let there = match known {
+            [] => "there are none here".to_owned(),
+            known => format!("there are {}", known.join(", ")),
+        };
         return Err(
             Problem::bad_request("unknown_parameter", "A parameter is unknown")
-                .detail(format!("unknown: {}", unknown.join(", ")))
+                .detail(format!("unknown: {}; {there}", unknown.join(", ")))
                 .with("parameters", unknown),
         );
     }

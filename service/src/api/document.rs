@@ -18,10 +18,25 @@ While there is no file of keys, none is needed and only this machine is answered
 
 Every GET answers HEAD too. What breaks HTTP/1.1 itself, or has a head that is too large, gets a bare 400 or 431.";
 
+/// Says `anyOf` for `oneOf`: what stands for a choice here may fit more than one of its forms, such as a line with few members.
+fn any_of(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            if let Some(choice) = members.remove("oneOf") {
+                members.insert("anyOf".to_owned(), choice);
+            }
+            members.values_mut().for_each(any_of);
+        }
+        Value::Array(items) => items.iter_mut().for_each(any_of),
+        _ => {}
+    }
+}
+
 /// The finished document of a role, as JSON. `role` is what `tidemark` was told to be.
 #[must_use]
 pub fn document(raw: &OpenApi, role: &str, version: &str) -> Value {
     let mut whole = serde_json::to_value(raw).unwrap_or_default();
+    any_of(&mut whole);
     let Value::Object(members) = &mut whole else {
         return whole;
     };

@@ -399,8 +399,7 @@ mod tests {
     }
 
     /// The primary key in CQL's order.
-    #[expect(clippy::type_complexity, reason = "the columns of all tables, used once")]
-    fn order(row: &Row) -> ((String, String, u32, String, i64, u32, u64), i64, i64) {
+    fn order(row: &Row) -> (First, i64, i64) {
         let behind = match row.key {
             RowKey::Redrive { copy, .. } => (i64::from(row.partition.0), copy.0 as i64),
             _ => (LETTER, LETTER),
@@ -408,7 +407,10 @@ mod tests {
         (first(row), behind.0, behind.1)
     }
 
-    fn first(row: &Row) -> (String, String, u32, String, i64, u32, u64) {
+    /// The columns that all tables have, in one order.
+    type First = (String, String, u32, String, i64, u32, u64);
+
+    fn first(row: &Row) -> First {
         let p = row.partition.0;
         match row.key.clone() {
             RowKey::Day {
