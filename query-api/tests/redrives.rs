@@ -489,6 +489,6 @@ async fn a_readable_letter_is_shown_as_an_event_that_can_be_sent_again() {
         .letter_row("", NOW_MS, 0, other, Reason::UnknownSchema)
         .await;
     let body = fixture.ok("/v1/dead-letters/0-1").await;
-    let why = "Avro of the schema id 9, which is another writer's";
+    let why = "it is in Avro in another writer's schema, 9";
     assert_eq!((&body["event"], &body["undecoded"]), (&json!(null), &json!(why)));
 }
