@@ -2,7 +2,7 @@
 //! remembered. Both block, so each call runs on a thread that may, with a deadline; few requests at one time.
 
 use crate::letters::LogRecord;
-use crate::reader::{LogAway, OpenChain, OpenReader, Reader};
+use crate::reader::{LogAway, Open, OpenChain, OpenReader, Reader};
 use crate::walk::{self, Walk, Walked};
 use log::{LogError, LogReader, Record};
 use schemas::{Offset, Partition};
@@ -14,6 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Such requests at one time.
 const REQUESTS: usize = 4;
+/// Readers of each kind, so that one request's partitions are read at one time: on Kafka each new place costs a reader up to 100 ms.
+const READERS: usize = 4;
 /// Longest time for one call.
 const CALL_DEADLINE: Duration = Duration::from_secs(5);
 /// Records that may lie between two that are read in one go: to read over them is cheaper than to begin anew.
@@ -24,8 +26,8 @@ const READ_BYTES: usize = 256 * 1024;
 /// Reads what lies behind the numbers.
 #[derive(Debug)]
 pub struct LogEvents {
-    records: Reader<dyn LogReader>,
-    chain: Reader<dyn log::ChainReader>,
+    records: Vec<Reader<dyn LogReader>>,
+    chain: Vec<Reader<dyn log::ChainReader>>,
     places: Arc<Semaphore>,
 }
 
@@ -33,8 +35,8 @@ impl LogEvents {
     /// Reads through readers that `records` and `chain` make.
     pub fn new(records: OpenReader, chain: OpenChain) -> Self {
         Self {
-            records: Reader::new(records),
-            chain: Reader::new(chain),
+            records: readers(records),
+            chain: readers(chain),
             places: Arc::new(Semaphore::new(REQUESTS)),
         }
     }
@@ -56,7 +58,7 @@ impl LogEvents {
     ) -> Result<BTreeMap<Offset, LogRecord>, LogAway> {
         offsets.sort_unstable();
         let until = Instant::now() + CALL_DEADLINE;
-        self.records
+        of(&self.records, partition)?
             .call(CALL_DEADLINE, move |reader| {
                 read(reader, partition, &offsets, until)
             })
@@ -66,10 +68,26 @@ impl LogEvents {
     /// Looks through the chain backwards.
     pub(crate) async fn walk(&self, walk: Walk) -> Result<Walked, LogAway> {
         let until = Instant::now() + CALL_DEADLINE;
-        self.chain
+        of(&self.chain, walk.partition)?
             .call(CALL_DEADLINE, move |reader| walk::run(reader, &walk, until))
             .await
     }
+}
+
+/// Readers that are opened when they are needed.
+fn readers<R: ?Sized + Send + 'static>(open: Open<R>) -> Vec<Reader<R>> {
+    let open = Arc::new(open);
+    let one = |_| {
+        let open = Arc::clone(&open);
+        Reader::new(Box::new(move || open()))
+    };
+    (0..READERS).map(one).collect()
+}
+
+/// The reader of a partition.
+fn of<R: ?Sized>(readers: &[Reader<R>], partition: Partition) -> Result<&Reader<R>, LogAway> {
+    let reader = readers.get(partition.0 as usize % READERS);
+    reader.ok_or_else(|| LogAway("there is no reader".to_owned()))
 }
 
 fn read(

@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 /// Makes a reader: at the first use, and again when one broke.
-type Open<R> = Box<dyn Fn() -> Result<Box<R>, LogError> + Send + Sync>;
+pub(crate) type Open<R> = Box<dyn Fn() -> Result<Box<R>, LogError> + Send + Sync>;
 
 /// Makes a log reader: at the first use, and again when one broke.
 pub type OpenReader = Open<dyn LogReader>;

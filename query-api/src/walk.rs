@@ -10,9 +10,6 @@ use schemas::positions::Position;
 use schemas::{Day, Offset, Partition};
 use std::time::{Duration, Instant};
 
-/// Parts of commit records, each with its offset.
-type Pieces = Vec<(Offset, Vec<u8>)>;
-
 /// Offsets of the changelog that are read in one go, to begin with and at most.
 const SPAN: u64 = 16;
 const SPAN_MOST: u64 = 4_096;
@@ -140,11 +137,14 @@ struct Found {
     before: Option<Link>,
 }
 
+/// Parts by offset, rising.
+type Rising = Vec<(Offset, Vec<u8>)>;
+
 /// Parts of a changelog, read backwards some at a time.
 struct Parts {
     partition: Partition,
-    /// By offset, rising; all from `low` on that may still be of use.
-    parts: Vec<(Offset, Vec<u8>)>,
+    /// All from `low` on that may still be of use.
+    parts: Rising,
     low: Offset,
     span: u64,
     /// Bytes that were read.
@@ -231,7 +231,7 @@ impl Parts {
     }
 
     /// The parts from an offset up to those that are there; `None` if they are too many for one go.
-    fn range(&mut self, reader: &mut dyn ChainReader, from: Offset) -> Result<Option<Pieces>, LogError> {
+    fn range(&mut self, reader: &mut dyn ChainReader, from: Offset) -> Result<Option<Rising>, LogError> {
         let partition = self.partition;
         // Anew, since a reader may be there already and has given out what is asked for.
         reader.assign(&[])?;

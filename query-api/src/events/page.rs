@@ -8,6 +8,7 @@ use crate::QueryApi;
 use crate::asked::Types;
 use crate::caller::Caller;
 use crate::reads::CALL_DEADLINE;
+use futures::future::try_join_all;
 use schemas::positions::Position;
 use schemas::row::{Row, RowKey};
 use schemas::{Day, Offset, Partition};
@@ -176,6 +177,7 @@ impl<'a> Page<'a> {
 
     /// Shows the events of a window behind `after` that are asked for.
     async fn events(&mut self, day: Day, window: &Window, after: Option<Key>) -> Result<Step, Problem> {
+        self.records_left = self.records_left.saturating_sub(window.events.len());
         let mut lines = self.lines(day, &window.events).await?;
         lines.sort_by_key(|(key, _)| Reverse(*key));
         for (key, line) in lines {
@@ -200,21 +202,17 @@ impl<'a> Page<'a> {
     }
 
     /// The lines of events, in no order.
-    async fn lines(
-        &mut self,
-        day: Day,
-        events: &[(Partition, Position)],
-    ) -> Result<Vec<(Key, Line)>, Problem> {
-        self.records_left = self.records_left.saturating_sub(events.len());
+    async fn lines(&self, day: Day, events: &[(Partition, Position)]) -> Result<Vec<(Key, Line)>, Problem> {
         let mut offsets: BTreeMap<Partition, Vec<Offset>> = BTreeMap::new();
         for (partition, position) in events {
             offsets.entry(*partition).or_default().push(position.offset);
         }
-        let mut records = BTreeMap::new();
-        for (partition, offsets) in offsets {
+        let reads = offsets.into_iter().map(|(partition, offsets)| async move {
             let found = self.api.events.records(partition, offsets).await;
-            records.insert(partition, found.map_err(|cause| self.api.log_away(&cause))?);
-        }
+            let found = found.map_err(|cause| self.api.log_away(&cause))?;
+            Ok::<_, Problem>((partition, found))
+        });
+        let records: BTreeMap<_, _> = try_join_all(reads).await?.into_iter().collect();
         let lines = events.iter().map(|(partition, position)| {
             let record = records.get(partition).and_then(|of| of.get(&position.offset));
             let (line, time) = Line::of(*partition, *position, record, &self.whose);

@@ -8,6 +8,7 @@ use super::place::Part;
 use crate::QueryApi;
 use crate::reads::malformed;
 use crate::walk::{Until, Walk, Walked};
+use futures::future::try_join_all;
 use schemas::commit::Link;
 use schemas::partial::UserPartial;
 use schemas::positions::{Position, Positions};
@@ -70,38 +71,48 @@ impl Look<'_> {
     ///
     /// Errors: 400 `cursor_outdated`, 503 `log_away`.
     pub(crate) async fn again(&self, parts: Vec<Part>, remembered: &Remembered) -> Result<Window, Problem> {
+        let looks = parts
+            .iter()
+            .map(|part| self.part(part, remembered.get(&part.partition)));
         let mut window = Window::default();
-        for part in &parts {
-            let (partition, floor) = (part.partition, part.floor.unwrap_or(part.below));
-            let positions = remembered.get(&partition);
-            let known = positions.into_iter().flat_map(Positions::iter);
-            let within = known.filter(|position| (floor..part.below).contains(&position.offset));
-            window.events.extend(within.map(|position| (partition, position)));
-            // Below this they are not remembered.
-            let gap = match positions {
-                Some(positions) if positions.older() == 0 => floor,
-                positions => positions
-                    .and_then(oldest)
-                    .map_or(part.below, |at| at.min(part.below)),
-            };
-            let link = part.link.or_else(|| positions.and_then(Positions::last));
-            let mut next = link;
-            if let Some(from) = link.filter(|_| floor < gap) {
-                let walked = self
-                    .walk(partition, from, gap, Until::Floor(floor), AGAIN_BYTES)
-                    .await?;
-                if !walked.is_done {
-                    return Err(outdated());
-                }
-                window
-                    .events
-                    .extend(walked.positions.iter().map(|position| (partition, *position)));
-                next = walked.next;
-            }
-            window.below.push(next);
+        for (part, (positions, below)) in parts.iter().zip(try_join_all(looks).await?) {
+            let of_part = positions.into_iter().map(|position| (part.partition, position));
+            window.events.extend(of_part);
+            window.below.push(below);
         }
         window.parts = parts;
         Ok(window)
+    }
+
+    /// The events of a part whose floor is known, and from where those below it are found.
+    async fn part(
+        &self,
+        part: &Part,
+        remembered: Option<&Positions>,
+    ) -> Result<(Vec<Position>, Option<Link>), Problem> {
+        let floor = part.floor.unwrap_or(part.below);
+        let known = remembered.into_iter().flat_map(Positions::iter);
+        let mut events: Vec<Position> = known
+            .filter(|position| (floor..part.below).contains(&position.offset))
+            .collect();
+        // Below this they are not remembered.
+        let gap = match remembered {
+            Some(positions) if positions.older() == 0 => floor,
+            positions => positions
+                .and_then(oldest)
+                .map_or(part.below, |at| at.min(part.below)),
+        };
+        let link = part.link.or_else(|| remembered.and_then(Positions::last));
+        let Some(from) = link.filter(|_| floor < gap) else {
+            return Ok((events, link));
+        };
+        let walk = self.walk(part.partition, from, gap, Until::Floor(floor), AGAIN_BYTES);
+        let mut walked = walk.await?;
+        if !walked.is_done {
+            return Err(outdated());
+        }
+        events.append(&mut walked.positions);
+        Ok((events, walked.next))
     }
 
     /// The parts of what comes behind a window; none where nothing does.
@@ -124,13 +135,18 @@ impl Look<'_> {
         most: usize,
         bytes: &mut usize,
     ) -> Result<Window, Problem> {
-        let mut window = Window::default();
-        for part in parts {
-            let Some(from) = part.link else { continue };
+        let share = *bytes / parts.len().max(1);
+        let parts = parts
+            .into_iter()
+            .filter_map(|part| part.link.map(|from| (part, from)));
+        let looks = parts.map(|(part, from)| async move {
             let wanted = usize::try_from(part.missing).unwrap_or(usize::MAX).min(most);
-            let walked = self
-                .walk(part.partition, from, part.below, Until::Count(wanted), *bytes)
-                .await?;
+            let until = Until::Count(wanted);
+            let walked = self.walk(part.partition, from, part.below, until, share).await?;
+            Ok::<_, Problem>((part, walked))
+        });
+        let mut window = Window::default();
+        for (part, walked) in try_join_all(looks).await? {
             *bytes = bytes.saturating_sub(walked.bytes);
             window.gave_up |= !walked.is_done;
             let found = walked
