@@ -4,6 +4,7 @@
 // All that a generated client makes of the document.
 mod generated;
 
+use crate::access::create;
 use crate::rig::Rig;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,12 +26,21 @@ fn filled(path: &str) -> String {
 
 /// Status and head of an answer, and its body.
 fn ask(rig: &Rig, method: &str, path: &str) -> (u16, String, Value) {
+    ask_with(rig, method, path, "")
+}
+
+/// The same with a key.
+fn ask_with(rig: &Rig, method: &str, path: &str, key: &str) -> (u16, String, Value) {
     let mut stream = TcpStream::connect(rig.address()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let host = rig.address();
+    let key = match key {
+        "" => String::new(),
+        key => format!("Authorization: Bearer {key}\r\n"),
+    };
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: 0\r\n{key}\r\n"
     )
     .unwrap();
     let mut text = String::new();
@@ -117,6 +127,45 @@ fn each_operation_of_the_document_has_the_parameters_that_its_handler_knows() {
         looked_at += 1;
     }
     assert!(looked_at >= 15, "{looked_at}");
+}
+
+/// The document and its page are for anybody; each operation opens to the scopes that the document names and to no other.
+#[test]
+fn with_keys_each_operation_opens_to_the_scopes_of_the_document_and_to_no_other() {
+    let mut rig = Rig::idle();
+    let scopes = ["ingest", "query", "admin", "operator"];
+    let keys = scopes.map(|scope| (scope, create(&rig, "shop", &[scope], &[]).0));
+    rig.start();
+    assert_eq!(ask(&rig, "GET", "/api-docs").0, 200);
+    let document = ask(&rig, "GET", "/openapi.json").2;
+    let mut looked_at = 0;
+    for (path, method, operation) in operations(&document) {
+        let Some(needed) = operation["security"].as_array() else {
+            assert_eq!(path, "/health");
+            continue;
+        };
+        let opens: BTreeSet<&str> = needed
+            .iter()
+            .flat_map(|needed| needed["bearer"].as_array().into_iter().flatten())
+            .map(|scope| scope.as_str().unwrap())
+            .collect();
+        // The parameter makes live totals end.
+        let path = format!("{}?no_such=1", filled(path));
+        let method = method.to_uppercase();
+        let (status, _, _) = ask(&rig, &method, &path);
+        assert!([401, 403].contains(&status), "{method} {path}: {status}");
+        for (scope, key) in &keys {
+            let (status, _, _) = ask_with(&rig, &method, &path, key);
+            assert_ne!(status, 401, "{method} {path}");
+            assert_eq!(
+                status != 403,
+                opens.contains(scope),
+                "{method} {path} with {scope}: {status}"
+            );
+        }
+        looked_at += 1;
+    }
+    assert!(looked_at >= 25, "{looked_at}");
 }
 
 /// What makes a problem.
