@@ -18,6 +18,7 @@ struct State {
     is_away: bool,
     refuses: Vec<u32>,
     looks: usize,
+    chunk_bytes: Vec<usize>,
 }
 
 struct Stored {
@@ -107,6 +108,11 @@ impl FakeLog {
         copies.collect()
     }
 
+    /// Bytes of each chunk that was appended.
+    pub fn chunk_bytes(&self) -> Vec<usize> {
+        self.0.lock().unwrap().chunk_bytes.clone()
+    }
+
     /// Appends of this partition fail from now on.
     pub fn refuse_appends(&self, partition: u32) {
         self.0.lock().unwrap().refuses.push(partition);
@@ -162,6 +168,7 @@ impl Appender for FakeLog {
         if refused {
             return Box::pin(async { Err(AppendError::Unavailable("10.0.0.8 refused".to_owned())) });
         }
+        self.0.lock().unwrap().chunk_bytes.push(chunk.bytes());
         let append = |(index, bytes)| {
             let (key, value) = chunk.sent(index, bytes);
             let offset = self.append_copy(chunk.partition.0, NOW_MS, key, value, chunk.origin(index));

@@ -10,6 +10,7 @@ mod buckets;
 mod users;
 mod receipts;
 mod redrives;
+mod redrive_bytes;
 mod outcomes;
 mod ledger;
 mod dead_letters;

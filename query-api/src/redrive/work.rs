@@ -20,8 +20,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Letters whose bytes are in memory at one time.
+/// Letters that are looked at together.
 pub(super) const SLICE: usize = 256;
+/// Bytes of records that are in memory at one time, but for what one read brings beyond; their copies take as much again.
+const SLICE_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes that a copy has more than its original, at most: headers and their framing.
 const ROOM_BYTES: usize = 1024;
 /// Longest time after which a slice is begun: what keeping the rate may take, and as long again for a log that is slow.
@@ -69,22 +71,34 @@ impl<'a> Work<'a> {
             if is_over && last.is_some() {
                 return Ok(last);
             }
-            let mut records = self.records(letters).await?;
-            let mut chunks = Chunks::new();
-            for letter in letters {
-                let place = (letter.at.partition, letter.at.offset);
-                self.look(letter, records.remove(&place).flatten(), &mut chunks)?;
-                self.seen += 1;
-            }
+            let mut waiting = letters.iter().collect();
+            while self.some(&mut waiting).await? {}
             last = letters.last().map(|letter| letter.at);
-            if self.asked.dry_run {
-                self.tally.redriven += chunks.values().map(|chunk| chunk.len() as u64).sum::<u64>();
-                continue;
+        }
+        Ok(None)
+    }
+
+    /// Redrives some of the letters, at least one: as many as their bytes allow. False if none is left.
+    async fn some(&mut self, waiting: &mut Vec<&Letter>) -> Result<bool, Problem> {
+        let mut records = self.records(waiting).await?;
+        let mut chunks = Chunks::new();
+        for letter in std::mem::take(waiting) {
+            let place = (letter.at.partition, letter.at.offset);
+            match records.remove(&place) {
+                None if self.may(letter) => waiting.push(letter),
+                record => {
+                    self.look(letter, record.flatten(), &mut chunks)?;
+                    self.seen += 1;
+                }
             }
+        }
+        if self.asked.dry_run {
+            self.tally.redriven += chunks.values().map(|chunk| chunk.len() as u64).sum::<u64>();
+        } else {
             self.append(chunks).await?;
             self.pace().await;
         }
-        Ok(None)
+        Ok(!waiting.is_empty())
     }
 
     /// What was done; of `letters` that were asked for those that were not looked at are no part of it.
@@ -102,10 +116,10 @@ impl<'a> Work<'a> {
         (!self.receipt.next.is_empty()).then(|| self.receipt.to_string())
     }
 
-    /// The bytes of letters that may be redriven.
+    /// The bytes of letters that may be redriven, of at least one if there is one.
     async fn records(
         &self,
-        letters: &[Letter],
+        letters: &[&Letter],
     ) -> Result<BTreeMap<(Partition, Offset), Option<LogRecord>>, Problem> {
         let mut wanted: BTreeMap<Partition, BTreeSet<Offset>> = BTreeMap::new();
         for letter in letters.iter().filter(|letter| self.may(letter)) {
@@ -114,12 +128,14 @@ impl<'a> Work<'a> {
                 .or_default()
                 .insert(letter.at.offset);
         }
-        let mut records = BTreeMap::new();
+        let (mut records, mut bytes) = (BTreeMap::new(), 0);
         for (partition, offsets) in wanted {
             let mut rest: Vec<Offset> = offsets.into_iter().collect();
-            while !rest.is_empty() {
+            while !rest.is_empty() && bytes < SLICE_BYTES {
                 let found = read(self.api.letters.as_ref(), self.api, partition, rest.clone()).await?;
                 rest.drain(..found.len().min(rest.len()));
+                let read = found.iter().filter_map(|(_, record)| record.as_ref());
+                bytes += read.map(size).sum::<usize>();
                 records.extend(
                     found
                         .into_iter()
@@ -154,9 +170,7 @@ impl<'a> Work<'a> {
                 None => skipped.bytes_gone += 1,
                 Some(record) if record.kind != Kind::Event => skipped.held += 1,
                 Some(record) => {
-                    let bytes = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
-                    let whole = bytes(&record.key) + bytes(&record.value) + ROOM_BYTES;
-                    if self.asked.event.is_none() && whole > RECORD_BYTES {
+                    if self.asked.event.is_none() && size(&record) + ROOM_BYTES > RECORD_BYTES {
                         skipped.too_large += 1;
                         return Ok(());
                     }
@@ -280,6 +294,12 @@ impl<'a> Work<'a> {
         let due = Duration::from_secs_f64(self.tally.redriven as f64 / f64::from(self.asked.rate));
         tokio::time::sleep_until(self.began + due).await;
     }
+}
+
+/// Bytes of a record.
+fn size(record: &LogRecord) -> usize {
+    let bytes = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+    bytes(&record.key) + bytes(&record.value)
 }
 
 /// 400 `event_invalid`.
