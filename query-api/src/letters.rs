@@ -57,6 +57,19 @@ pub type AskRetention = Box<dyn Fn() -> Result<Retention, LogError> + Send + Syn
 /// A record by its offset, if it is there.
 pub type RecordAt = (Offset, Option<LogRecord>);
 
+impl LogRecord {
+    /// What is kept of a record.
+    pub(crate) fn of(record: &Record<'_>) -> Self {
+        Self {
+            accepted_ms: record.origin.map_or(record.append_ms, |origin| origin.append_ms),
+            append_ms: record.append_ms,
+            kind: record.kind,
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+        }
+    }
+}
+
 /// The records behind dead letters.
 pub trait LetterBytes: Send + Sync {
     /// The record at an offset of `events`; `None` if there is none. Bounded in time.
@@ -215,7 +228,7 @@ fn read_run(
             }
             if wanted.next_if_eq(&record.offset).is_some() {
                 bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
-                found.push((record.offset, Some(owned(&record))));
+                found.push((record.offset, Some(LogRecord::of(&record))));
             }
             next = record.offset.next();
         }
@@ -224,14 +237,4 @@ fn read_run(
         found.extend(wanted.map(|gone| (gone, None)));
     }
     Ok(bytes)
-}
-
-fn owned(record: &Record<'_>) -> LogRecord {
-    LogRecord {
-        accepted_ms: record.origin.map_or(record.append_ms, |origin| origin.append_ms),
-        append_ms: record.append_ms,
-        kind: record.kind,
-        key: record.key.map(<[u8]>::to_vec),
-        value: record.value.map(<[u8]>::to_vec),
-    }
 }

@@ -4,7 +4,7 @@
 use crate::letters::LogRecord;
 use crate::reader::{LogAway, Open, OpenChain, OpenReader, Reader};
 use crate::walk::{self, Walk, Walked};
-use log::{LogError, LogReader, Record};
+use log::{LogError, LogReader};
 use schemas::{Offset, Partition};
 use service::http::{Problem, RETRY_AFTER_S};
 use std::collections::BTreeMap;
@@ -113,7 +113,7 @@ fn read(
             let wanted = batch
                 .iter()
                 .filter(|record| together.binary_search(&record.offset).is_ok());
-            found.extend(wanted.map(|record| (record.offset, kept(&record))));
+            found.extend(wanted.map(|record| (record.offset, LogRecord::of(&record))));
             match batch.iter().last() {
                 Some(last) => next = last.offset.next(),
                 None => break,
@@ -121,14 +121,4 @@ fn read(
         }
     }
     Ok(found)
-}
-
-fn kept(record: &Record<'_>) -> LogRecord {
-    LogRecord {
-        accepted_ms: record.origin.map_or(record.append_ms, |origin| origin.append_ms),
-        append_ms: record.append_ms,
-        kind: record.kind,
-        key: record.key.map(<[u8]>::to_vec),
-        value: record.value.map(<[u8]>::to_vec),
-    }
 }
