@@ -119,17 +119,13 @@ impl IntoParams for Bucket {
 
 impl IntoParams for Types {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let about = "Only these types, 100 at most. It may stand several times, and hold several with commas between them; a comma of a type \
+        let about = "Only these types, 100 different ones at most. It may stand several times, and hold several with commas between them; a comma of a type \
                      is written `\\,` and a backslash before one `\\\\`.";
         let items = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1));
         vec![query(
             "type",
             about,
-            ArrayBuilder::new()
-                .items(items)
-                .max_items(Some(100))
-                .build()
-                .into(),
+            ArrayBuilder::new().items(items).build().into(),
         )]
     }
 }
