@@ -75,7 +75,7 @@ pub(crate) fn run(
                 .merge(world.keys_api()),
             "run",
         );
-        let router = routes.merge(console::router(page(true)));
+        let router = routes.merge(console::router(console::Parts { takes_events: true }));
         let address = listener.local_addr()?.to_string();
         let serving = world.serve(listener, router.clone());
         let loading = async {
@@ -167,19 +167,10 @@ pub(crate) fn query(runtime: &Runtime, config: &Config, shutdown: &Shutdown) -> 
             queries.merge(query_api::health_api()).merge(world.keys_api()),
             "query",
         );
-        let router = routes.merge(console::router(page(false)));
+        let router = routes.merge(console::router(console::Parts { takes_events: false }));
         world.serve(listener, router).await?;
         finish(&world, None, admin).await
     })
-}
-
-/// What the console's page offers.
-fn page(takes_events: bool) -> console::Parts {
-    console::Parts {
-        takes_events,
-        drills: true,
-        redrives: true,
-    }
 }
 
 /// Where queries look at the log.

@@ -27,10 +27,6 @@ pub use docs::{DOCS_ROUTES, docs};
 pub struct Parts {
     /// Whether events can be sent to it.
     pub takes_events: bool,
-    /// Whether it shows the events behind a user's number, and distinct users.
-    pub drills: bool,
-    /// Whether it redrives dead letters.
-    pub redrives: bool,
 }
 
 /// The page itself.
@@ -46,8 +42,6 @@ pub const ROUTES: [&str; 3] = [PAGE, ABOUT, FILES];
 pub fn router(parts: Parts) -> Router {
     let about = serde_json::json!({
         "takes_events": parts.takes_events,
-        "drills": parts.drills,
-        "redrives": parts.redrives,
         "version": env!("CARGO_PKG_VERSION"),
     });
     let about = about.to_string();

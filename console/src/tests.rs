@@ -9,11 +9,7 @@ use std::path::Path as FilePath;
 use tower::ServiceExt;
 
 fn parts(takes_events: bool) -> Parts {
-    Parts {
-        takes_events,
-        drills: false,
-        redrives: true,
-    }
+    Parts { takes_events }
 }
 
 async fn get(path: &str, tag: Option<&str>) -> Response {
@@ -84,10 +80,6 @@ async fn the_page_is_told_what_there_is_at_its_address() {
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         let about: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(about["takes_events"], takes_events);
-        assert_eq!(
-            (&about["drills"], &about["redrives"]),
-            (&false.into(), &true.into())
-        );
     }
 }
 

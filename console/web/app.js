@@ -30,7 +30,7 @@ const PAGES = [
 ];
 
 const main = document.getElementById('main');
-let about = { takes_events: true, drills: false, redrives: false, version: '' };
+let about = { takes_events: true, version: '' };
 let current = null;
 
 /** What an address says. */

@@ -324,15 +324,12 @@ fn one_is_mended_in_a_form_and_what_is_wrong_stands_at_its_field() {
     );
 }
 
-/// On the server itself, as soon as it redrives: `Parts::redrives` in `cli/src/roles.rs`.
+/// On the server itself.
 #[test]
 fn a_conflict_is_put_back_refused_again_and_then_mended_and_counted() {
     let Some((rig, window)) = with_sample("#/dead-letters", DESK) else {
         return;
     };
-    if rig.get("/console/about.json")["redrives"] != true {
-        return;
-    }
     window.until_shown("oldest first");
     let first = rig.get("/v1/dead-letters?limit=1&reason=key_conflict")["dead_letters"][0]["id"].clone();
     let id = first.as_str().unwrap();

@@ -94,7 +94,7 @@ impl<'w, F: FnMut(&Asked) -> Option<(u16, Value)>> Stub<'w, F> {
 /// What the page is told that there is: everything.
 pub(super) fn everything(asked: &Asked) -> Option<(u16, Value)> {
     (asked.what == "GET /console/about.json").then(|| {
-        let about = json!({"takes_events": true, "drills": true, "redrives": true, "version": "0"});
+        let about = json!({"takes_events": true, "version": "0"});
         (200, about)
     })
 }

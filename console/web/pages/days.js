@@ -39,7 +39,7 @@ export function open({ root, signal, about, go }, to) {
     turn.abort();
     turn = new AbortController();
     signal.addEventListener('abort', () => turn.abort(), { once: true });
-    const mine = { now, signal: turn.signal, about };
+    const mine = { now, signal: turn.signal };
     form.show(now, now.from && now.to ? now : lastDays(DEFAULT_DAYS, now.tz));
     load(box, {
       what: 'the days', signal: turn.signal,
@@ -53,24 +53,24 @@ export function open({ root, signal, about, go }, to) {
 }
 
 /** The answer, and the range that it is of. */
-async function answerOf({ now, signal, about }) {
+async function answerOf({ now, signal }) {
   const isAsked = now.from && now.to;
   const range = isAsked ? { from: now.from, to: now.to } : lastDays(DEFAULT_DAYS, now.tz);
   const get = (of) => ask(path('/v1/days', queryOf(now, of)), { signal });
   const answer = await get(range);
-  if (lines(answer).length > 0) return { answer, range, users: await usersOf(now, range, { signal, about }) };
+  if (lines(answer).length > 0) return { answer, range, users: await usersOf(now, range, signal) };
   const newest = await newestMonth(now, signal);
   if (isAsked || !newest) return { answer, range, newest };
   const [from, to] = monthDates(newest);
   const found = { from, to };
-  return { answer: await get(found), range: found, moved: true, users: await usersOf(now, found, { signal, about }) };
+  return { answer: await get(found), range: found, moved: true, users: await usersOf(now, found, signal) };
 }
 
 const lines = (answer) => answer.days ?? answer.buckets;
 
 /** Estimates of distinct users, which are of UTC days alone; null where there are none. */
-async function usersOf(now, { from, to }, { signal, about }) {
-  if (!about.drills || now.tz !== 'UTC') return null;
+async function usersOf(now, { from, to }, signal) {
+  if (now.tz !== 'UTC') return null;
   const { type } = queryOf(now, {});
   // A server that does not count users, or cannot now, shows its days all the same.
   return ask(path('/v1/distinct-users', { from, to, type }), { signal }).catch((problem) => { if (signal.aborted) throw problem; return null; });

@@ -18,7 +18,7 @@ const STATE_MEANINGS = {
   redriven: 'It was put back on the log, and that copy has its outcome.',
 };
 
-export function open({ root, signal, about }, to) {
+export function open({ root, signal }, to) {
   const title = el('h1', {});
   const box = el('div');
   root.append(el('p', { class: 'way' }, el('a', { href: '#/dead-letters' }, 'Dead letters')), title, box);
@@ -30,7 +30,7 @@ export function open({ root, signal, about }, to) {
     load(box, {
       what: 'the dead letter', signal,
       get: () => ask(`/v1/dead-letters/${encodeURIComponent(args[0])}`, { signal }),
-      show: (letter) => shown(letter, { about, signal, again }),
+      show: (letter) => shown(letter, { signal, again }),
     });
   }
 
@@ -53,7 +53,7 @@ function shown(letter, act) {
         letter.upload_id && ['Upload', [el('a', { href: `#/uploads/${encodeURIComponent(letter.upload_id)}` }, letter.upload_id), letter.row !== null && `, row ${count(letter.row)}`]],
         (letter.kept_until || letter.retention) && ['Its bytes are kept', kept(letter)],
       ]),
-      act.about.redrives && mending(letter, act)),
+      mending(letter, act)),
     tries(letter),
     decoded(letter),
     value(letter),

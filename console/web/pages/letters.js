@@ -40,7 +40,7 @@ export function stateOf({ state, tries }) {
 
 const FILTERS = ['reason', 'state', 'from', 'to', 'user', 'upload'];
 
-export function open({ root, signal, go, about }, to) {
+export function open({ root, signal, go }, to) {
   const box = el('div');
   const text = (placeholder) => el('input', { type: 'search', maxlength: 256, autocomplete: 'off', spellcheck: 'false', placeholder, on: { change: () => change() } });
   const controls = {
@@ -54,11 +54,11 @@ export function open({ root, signal, go, about }, to) {
   let turn = new AbortController();
   root.append(
     el('h1', {}, 'Dead letters'),
-    el('p', { class: 'lead' }, 'Records that were refused for good: not counted, not lost, each with its reason and its bytes.', about.redrives && ' They can be put back on the log, one also mended.'),
+    el('p', { class: 'lead' }, 'Records that were refused for good: not counted, not lost, each with its reason and its bytes. They can be put back on the log, one also mended.'),
     el('form', { class: 'bar', on: { submit: (event) => event.preventDefault() } },
-      field('Reason', controls.reason), about.redrives && field('State', controls.state),
+      field('Reason', controls.reason), field('State', controls.state),
       field('Accepted from', controls.from), field('Accepted to', controls.to),
-      about.redrives && [field('User', controls.user), field('Upload', controls.upload)]),
+      field('User', controls.user), field('Upload', controls.upload)),
     box);
 
   // A page's cursor is of one question: another question begins at its first page.
@@ -78,7 +78,7 @@ export function open({ root, signal, go, about }, to) {
     load(box, {
       what: 'the dead letters', signal: ends,
       get: () => ask(path('/v1/dead-letters', { ...asked, limit: LIMIT }), { signal: ends }),
-      show: (answer) => shown(answer, asked, { go, about, signal: ends, again: () => update({ query }) }),
+      show: (answer) => shown(answer, asked, { go, signal: ends, again: () => update({ query }) }),
     });
   }
 
@@ -86,7 +86,7 @@ export function open({ root, signal, go, about }, to) {
   return { update };
 }
 
-function shown({ dead_letters, next_cursor, as_of }, asked, { go, about, signal, again }) {
+function shown({ dead_letters, next_cursor, as_of }, asked, { go, signal, again }) {
   if (dead_letters.length === 0 && !next_cursor && !asked.cursor) {
     const isFiltered = FILTERS.some((name) => asked[name]);
     return [isFiltered ? empty('No dead letters match', 'Choose another reason or other days.')
@@ -113,12 +113,12 @@ function shown({ dead_letters, next_cursor, as_of }, asked, { go, about, signal,
   choose();
   return [
     el('section', { class: 'card' },
-      about.redrives && el('div', { class: 'actions' }, some, every),
+      el('div', { class: 'actions' }, some, every),
       table(`${counted(dead_letters.length, 'dead letter')} on this page, oldest first`, [
-        about.redrives && { name: all, word: 'Choose', pick: true, of: (letter) => boxes[dead_letters.indexOf(letter)] },
+        { name: all, word: 'Choose', pick: true, of: (letter) => boxes[dead_letters.indexOf(letter)] },
         { name: 'Accepted', head: true, narrow: true, of: (letter) => el('a', { href: `#/dead-letters/${encodeURIComponent(letter.id)}` }, el('time', { datetime: letter.accepted_at }, time(letter.accepted_at))) },
         { name: 'Reason', narrow: true, of: (letter) => el('span', { class: 'tag' }, spoken(letter.reason)) },
-        about.redrives && { name: 'State', narrow: true, of: stateOf },
+        { name: 'State', narrow: true, of: stateOf },
         { name: 'User', long: true, of: ({ user_id: id }) => (id === null ? el('span', { class: 'muted' }, 'not readable') : id) },
         { name: 'Detail', long: true, grows: true, of: (letter) => letter.detail },
         { name: 'Place', of: (letter) => el('code', {}, letter.id) },

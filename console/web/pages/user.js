@@ -14,7 +14,7 @@ import { showEvents } from './events.js';
 /** How far back a user's newest month is looked for: a little less than one query may span. */
 const DEFAULT_DAYS = 3_600;
 
-export function open({ root, signal, go, about }, to) {
+export function open({ root, signal, go }, to) {
   const input = el('input', { type: 'search', required: true, maxlength: 256, autocomplete: 'off', spellcheck: 'false', placeholder: 'user-1' });
   const search = el('form', { class: 'bar search', on: { submit: (event) => { event.preventDefault(); go([input.value], {}); } } },
     field('User', input, 'Exactly as senders name the user; upper and lower case differ.'),
@@ -52,7 +52,7 @@ export function open({ root, signal, go, about }, to) {
       show: (answer) => {
         if (answer.total.count === 0) return [empty('Nothing is counted for this user', `No event of ${id} is among what was counted so far. Is the id written as senders write it?`), asOf(answer.as_of)];
         if (isOther || !days.isConnected) loadDays(ends);
-        return [inAll(answer), el('h2', {}, 'By day'), form.node, days, about.drills && [el('h2', {}, 'Events'), events], asOf(answer.as_of)];
+        return [inAll(answer), el('h2', {}, 'By day'), form.node, days, el('h2', {}, 'Events'), events, asOf(answer.as_of)];
       },
     });
     form.show(now, now.from && now.to ? now : lastDays(DEFAULT_DAYS, now.tz));
@@ -67,7 +67,7 @@ export function open({ root, signal, go, about }, to) {
       show: (found) => {
         range = found.range;
         if (found.moved) form.show(mine, range);
-        if (about.drills) behind(found.range, mine, ends);
+        behind(found.range, mine, ends);
         return byDay(found, mine, ends);
       },
     });
