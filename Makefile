@@ -16,8 +16,8 @@ tools: ## what builds need beside Rust: a C compiler and zlib's headers for libr
 	@command -v cc >/dev/null && command -v make >/dev/null || { apt-get update && apt-get install -y build-essential; }
 	@[ -e /usr/include/zlib.h ] || ls /usr/include/*/zlib.h >/dev/null 2>&1 || { apt-get update && apt-get install -y zlib1g-dev; }
 
-$(DENY): ## licences, bans and sources; nothing of it ends up in the program
-	cargo install cargo-deny --version 0.20.2 --locked --no-default-features --root target/tools --target-dir target/tools/build
+$(DENY): ## licences, bans and sources; nothing of it ends up in the program, and it is built to run once
+	CARGO_PROFILE_DEV_DEBUG=0 cargo install cargo-deny --version 0.20.2 --locked --no-default-features --debug --root target/tools --target-dir target/tools/build
 	rm -rf target/tools/build
 
 check: tools $(DENY) ## format, lints, docs, and the rules that no tool knows
@@ -41,7 +41,8 @@ test: tools browser schemathesis engines-up ## all tests, on the real engines an
 	cargo test --workspace --locked --no-run
 	eval "$$($(ENGINES) env)"; cargo test --workspace --locked
 
-# Engines of their own, since they are killed as well.
+# Engines of their own, since they are killed as well. Tests are named with --workspace: for one package alone cargo would
+# choose other features of the dependencies, and build those again.
 prove: export TIDEMARK_ENGINES_INSTANCE ?= prove
 prove: export TIDEMARK_ENGINES_PORT_BASE ?= 30090
 prove: tools engines-up ## the longer kill and fault runs
@@ -56,20 +57,20 @@ prove: tools engines-up ## the longer kill and fault runs
 	  for control in without-chain-rule=tears::a_zombie without-readback-rule=tears::late_ends; do \
 	    rule=$${control%%=*}; log=target/controls/$$rule.log; \
 	    if TIDEMARK_SETTLE_S=30 TIDEMARK_BIN="$$PWD/target/controls/tidemark-$$rule" \
-	        cargo test --locked -p e2e --test main -- --nocapture --test-threads 1 "$${control#*=}" >"$$log" 2>&1; then \
+	        cargo test --workspace --locked --test scenarios -- --nocapture --test-threads 1 "$${control#*=}" >"$$log" 2>&1; then \
 	      echo "prove: the tears of the real broker pass $$rule: they show nothing" >&2; exit 1; \
 	    fi; \
 	    how=$$(grep -aoE -m 1 '[0-9]+ totals differ.*|not settled after .*' "$$log") || { tail -n 40 "$$log" >&2; exit 1; }; \
 	    echo "prove: the tears of the real broker fail $$rule, as they must: $$how"; \
 	  done; \
 	  TIDEMARK_BIN="$$PWD/$(BIN)" TIDEMARK_KILLS=30 TIDEMARK_KEYS=1000000 TIDEMARK_RESTORE_S=15 TIDEMARK_HELD_ROWS=100000 \
-	  cargo test --locked -p e2e --test main -- --nocapture --test-threads 1 --include-ignored kills:: embedded:: engines:: memory:: restore:: uploads::
+	  cargo test --workspace --locked --test scenarios -- --nocapture --test-threads 1 --include-ignored kills:: embedded:: engines:: memory:: restore:: uploads::
 	# A million rows by `tidemark send`, stopped by Ctrl-C three times, its server killed twice.
-	TIDEMARK_SEND_ROWS=1000000 cargo test --locked -p cli --test main -- send::a_file_that_is_stopped
+	TIDEMARK_SEND_ROWS=1000000 cargo test --workspace --locked --test program -- send::a_file_that_is_stopped
 	# The same simulation with a rule switched off must fail: else it would show nothing.
 	for rule in without-chain-rule without-readback-rule; do \
-	  cargo test --locked -p aggregator --features $$rule --test main --no-run; \
-	  if PROPTEST_DISABLE_FAILURE_PERSISTENCE=true cargo test --locked -p aggregator --features $$rule --test main chain:: >/dev/null 2>&1; then \
+	  cargo test --workspace --locked --features aggregator/$$rule --test lanes --no-run; \
+	  if PROPTEST_DISABLE_FAILURE_PERSISTENCE=true cargo test --workspace --locked --features aggregator/$$rule --test lanes chain:: >/dev/null 2>&1; then \
 	    echo "prove: the chain tests pass $$rule: they show nothing" >&2; exit 1; \
 	  else echo "prove: the chain tests fail $$rule, as they must"; fi; \
 	done

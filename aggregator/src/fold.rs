@@ -12,7 +12,7 @@ use schemas::commit::{Counted, Entries, Exception, Fate, Fresh, Refusal, Source}
 use schemas::key::{Fingerprint, Hashing};
 use schemas::redrive::Redriven;
 use schemas::upload::Fact;
-use schemas::{Event, Ledger, Offset, Outcome, Partition, Reason};
+use schemas::{Event, Ledger, Offset, Outcome, Partition, Reason, limits};
 use uuid::Uuid;
 
 /// What the fold must know beside what it remembers; the same for every owner, since the generation says it.
@@ -24,8 +24,6 @@ pub struct Rules {
     pub partitions: u32,
     /// Fingerprints and content hashes.
     pub hashing: Hashing,
-    /// Event types of one tenant in one partition at most.
-    pub types_limit: usize,
 }
 
 /// What is remembered of one source partition: all of it follows from the chain.
@@ -296,8 +294,8 @@ impl Batch {
             });
             return Ok(Ok(Outcome::Repeated));
         }
-        let Some(type_index) = self.type_index(event, known, rules) else {
-            let detail = format!("more than {} event types of one tenant", rules.types_limit);
+        let Some(type_index) = self.type_index(event, known) else {
+            let detail = format!("more than {} event types of one tenant", limits::TYPES);
             return Ok(Err(Refused::of(event, Reason::TooManyTypes, detail)));
         };
         match outcome {
@@ -366,7 +364,7 @@ impl Batch {
     }
 
     /// The index of the event's type in this batch; `None` when the tenant may have no more types.
-    fn type_index(&mut self, event: &Event<'_>, known: &mut Known, rules: &Rules) -> Option<u32> {
+    fn type_index(&mut self, event: &Event<'_>, known: &mut Known) -> Option<u32> {
         // Neither tenant nor type holds a control character, so NUL keeps them apart.
         self.scratch.clear();
         self.scratch.push_str(&event.tenant);
@@ -377,7 +375,7 @@ impl Batch {
         }
         if !known
             .types
-            .admits(&event.tenant, &event.event_type, rules.types_limit)
+            .admits(&event.tenant, &event.event_type, limits::TYPES)
         {
             return None;
         }

@@ -284,7 +284,12 @@ impl Lane {
             .folded(partition, batch.len(), &before, &held.source.ledger());
         let (keys, spilled, bytes) = held.source.dedup_size();
         self.tools.metrics.dedup(partition, keys, spilled, bytes);
-        if keys >= self.settings.dedup_max_keys {
+        let limit = self.settings.dedup_max_keys;
+        if keys >= limit - limit / 5 && !held.warned {
+            held.warned = true;
+            tracing::warn!(%partition, keys, limit, "the dedup index is nearly full; at the limit dedup_max_keys the lane stops");
+        }
+        if keys >= limit {
             return Err(Ended::Stopped(format!(
                 "partition {partition} remembers {keys} keys, the limit dedup_max_keys: raise it; nothing is forgotten silently"
             )));

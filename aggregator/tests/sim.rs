@@ -273,7 +273,6 @@ pub fn rules() -> Arc<Rules> {
         generation: 1,
         partitions: PARTITIONS,
         hashing,
-        types_limit: 1000,
     })
 }
 

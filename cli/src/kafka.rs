@@ -1,5 +1,6 @@
 //! Kafka, the registry and the view store as the settings name them.
 
+use crate::ended::Ended;
 use crate::registry::{self, Remote};
 use aggregator::schema::Registry;
 use aggregator::service::Handles;
@@ -24,10 +25,11 @@ pub(crate) const GENERATION: u32 = 1;
 /// How to reach Kafka.
 pub(crate) fn settings(config: &Config) -> anyhow::Result<Settings> {
     let kafka = &config.kafka;
-    anyhow::ensure!(
-        kafka.is_configured(),
-        "kafka.brokers is not set: the bootstrap servers, host:port"
-    );
+    if !kafka.is_configured() {
+        anyhow::bail!(Ended::setting(
+            "kafka.brokers is not set: the bootstrap servers, host:port"
+        ));
+    }
     let prefix = &kafka.prefix;
     Ok(Settings {
         group: format!("{}.g{GENERATION}", kafka.group),
@@ -58,7 +60,9 @@ pub(crate) async fn generation(settings: &Settings, shutdown: &Shutdown) -> anyh
                 );
                 return Ok(generation);
             }
-            Ok(None) => anyhow::bail!("there is no generation yet: run `tidemark migrate` first"),
+            Ok(None) => anyhow::bail!(Ended::not_there(
+                "there is no generation yet: run `tidemark migrate` first"
+            )),
             Err(LogError::Away(reason)) => tracing::warn!(reason, "waiting for Kafka"),
             Err(error) => return Err(error.into()),
         }
@@ -92,8 +96,17 @@ pub(crate) fn retention(settings: &Settings) -> Result<Retention, LogError> {
 async fn wait(shutdown: &Shutdown) -> anyhow::Result<()> {
     tokio::select! {
         () = tokio::time::sleep(RETRY) => Ok(()),
-        () = shutdown.begun() => anyhow::bail!("stopped while waiting"),
+        () = shutdown.begun() => anyhow::bail!(Ended::early()),
     }
+}
+
+/// Whether the settings name a view store.
+pub(crate) fn check_store(config: &Config) -> anyhow::Result<()> {
+    if !config.store.is_configured() {
+        let what = "store.nodes is not set: contact points of ScyllaDB or Cassandra, host:port";
+        anyhow::bail!(Ended::setting(what));
+    }
+    Ok(())
 }
 
 /// How to reach the view store.
@@ -102,11 +115,8 @@ pub(crate) fn store_config(
     generation: u32,
     user_buckets: u32,
 ) -> anyhow::Result<cassandra::Config> {
+    check_store(config)?;
     let store = &config.store;
-    anyhow::ensure!(
-        store.is_configured(),
-        "store.nodes is not set: contact points of ScyllaDB or Cassandra, host:port"
-    );
     let consistency = match store.consistency {
         Consistency::LocalQuorum => cassandra::Consistency::LocalQuorum,
         Consistency::Quorum => cassandra::Consistency::Quorum,

@@ -6,6 +6,7 @@
 mod args;
 mod roles;
 mod world;
+mod ended;
 mod embedded;
 mod kafka;
 mod registry;
@@ -67,8 +68,7 @@ fn main() -> ExitCode {
         Ok(code) => code.into(),
         Err(error) => {
             eprintln!("tidemark: {error:#}");
-            let is_setting = error.is::<service::access::file::Error>();
-            if is_setting { exit::CONFIG } else { exit::SOFTWARE }.into()
+            ended::Ended::code_of(&error).into()
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use crate::args::Args;
 use anyhow::Context;
-use clap::{Command, CommandFactory};
+use clap::CommandFactory;
 use clap_complete::Shell;
-use clap_mangen::Man;
 use service::exit;
 use std::io::Write;
 use std::path::Path;
@@ -18,25 +17,10 @@ pub(crate) fn completions(shell: Shell) -> anyhow::Result<u8> {
     Ok(exit::OK)
 }
 
-/// Writes `tidemark.1` and `tidemark-<subcommand>.1` into `folder`.
+/// Writes `tidemark.1`, and `tidemark-<subcommand>.1` of each subcommand and of theirs, into `folder`.
 pub(crate) fn pages(folder: &Path) -> anyhow::Result<u8> {
     std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-    let mut program = Args::command();
-    // Gives each subcommand its full name.
-    program.build();
-    page(folder, &program, "tidemark")?;
-    for command in program
-        .get_subcommands()
-        .filter(|command| command.get_name() != "help")
-    {
-        page(folder, command, &format!("tidemark-{}", command.get_name()))?;
-    }
+    clap_mangen::generate_to(Args::command(), folder)
+        .with_context(|| format!("pages cannot be written into {}", folder.display()))?;
     Ok(exit::OK)
-}
-
-fn page(folder: &Path, command: &Command, name: &str) -> anyhow::Result<()> {
-    let path = folder.join(format!("{name}.1"));
-    let mut text = Vec::new();
-    Man::new(command.clone()).title(name).render(&mut text)?;
-    std::fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))
 }

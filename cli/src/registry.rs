@@ -1,7 +1,7 @@
 //! The schema registry: our schema goes in at `migrate`, others' come out while counting.
 
+use crate::ended::Ended;
 use aggregator::schema::{Answer, Registry};
-use anyhow::Context;
 use schema_registry_converter::async_impl::schema_registry::{SrSettings, get_schema_by_id, post_schema};
 use schema_registry_converter::error::SRCError;
 use schema_registry_converter::schema_registry_common::{SchemaType, SuppliedSchema};
@@ -13,15 +13,16 @@ const SUBJECT: &str = "events-value";
 
 /// The registry of the settings; an error if none is configured.
 pub(crate) fn settings(registry: &config::Registry) -> anyhow::Result<SrSettings> {
-    let url = registry
-        .url
-        .clone()
-        .context("registry.url is not set: the address of the schema registry")?;
+    let Some(url) = registry.url.clone() else {
+        anyhow::bail!(Ended::setting(
+            "registry.url is not set: the address of the schema registry"
+        ));
+    };
     let mut builder = SrSettings::new_builder(url);
     builder.set_timeout(Duration::from_millis(registry.timeout_ms));
     builder
         .build()
-        .map_err(|error| anyhow::anyhow!("registry.url: {error}"))
+        .map_err(|error| Ended::setting(format!("registry.url: {error}")).into())
 }
 
 /// Registers our schema; the id that the registry has for it.

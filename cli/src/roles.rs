@@ -2,7 +2,7 @@
 //! the lanes, then the projector, and the admin port closes last.
 
 use crate::world::{World, now};
-use crate::{embedded, kafka, load, outcomes};
+use crate::{embedded, kafka, load, outcomes, registry};
 use aggregator::fold::Rules;
 use aggregator::service::{Aggregator, Handles, Running};
 use aggregator::{lane, projector};
@@ -102,10 +102,10 @@ pub(crate) fn run(
 /// `tidemark ingest`: HTTP to Kafka.
 pub(crate) fn ingest(runtime: &Runtime, config: &Config, shutdown: &Shutdown) -> anyhow::Result<u8> {
     runtime.block_on(async {
+        let settings = kafka::settings(config)?;
         let world = World::new(config, shutdown)?;
         let listener = world.listen().await?;
         let admin = world.open_admin().await?;
-        let settings = kafka::settings(config)?;
         let generation = kafka::generation(&settings, shutdown).await?;
         let schema_id = generation
             .schema_id
@@ -131,9 +131,13 @@ pub(crate) fn aggregate(
     shutdown: &Shutdown,
 ) -> anyhow::Result<u8> {
     runtime.block_on(async {
+        let settings = kafka::settings(config)?;
+        registry::settings(&config.registry)?;
+        if !without_store {
+            kafka::check_store(config)?;
+        }
         let world = World::new(config, shutdown)?;
         let admin = world.open_admin().await?;
-        let settings = kafka::settings(config)?;
         let generation = kafka::generation(&settings, shutdown).await?;
         let store = match without_store {
             true => None,
@@ -154,10 +158,11 @@ pub(crate) fn aggregate(
 /// `tidemark query`: answers from the view store.
 pub(crate) fn query(runtime: &Runtime, config: &Config, shutdown: &Shutdown) -> anyhow::Result<u8> {
     runtime.block_on(async {
+        let settings = kafka::settings(config)?;
+        kafka::check_store(config)?;
         let world = World::new(config, shutdown)?;
         let listener = world.listen().await?;
         let admin = world.open_admin().await?;
-        let settings = kafka::settings(config)?;
         let generation = kafka::generation(&settings, shutdown).await?;
         let store = kafka::open_store(config, &generation, shutdown).await?;
         let appender = Arc::new(KafkaAppender::open(&settings)?);
@@ -309,7 +314,6 @@ fn start(
         generation: generation.number,
         partitions: generation.partitions,
         hashing: Hashing::new(&generation.secret),
-        types_limit: config.types_limit,
     };
     let aggregator = Aggregator {
         rules: Arc::new(rules),

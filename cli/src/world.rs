@@ -1,6 +1,6 @@
 //! What every role needs of its surroundings: ports, metrics, readiness, and the way down.
 
-use anyhow::Context;
+use crate::ended::Ended;
 use axum::Router;
 use schemas::Timestamp;
 use service::access::Access;
@@ -9,6 +9,7 @@ use service::config::Config;
 use service::metrics::Registry;
 use service::readiness::Readiness;
 use service::shutdown::Shutdown;
+use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 /// Routes that ask for no key: one says nothing, two look for a secret or a key themselves, the others are the console's page, the API's document and
@@ -51,9 +52,7 @@ impl<'a> World<'a> {
     /// Opens the admin port; it stays until the drain is over, so that readiness is seen to fall first.
     pub(crate) async fn open_admin(&self) -> anyhow::Result<tokio::task::JoinHandle<std::io::Result<()>>> {
         let address = self.config.http.admin_listen;
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("admin port {address}"))?;
+        let listener = bind("http.admin_listen", address).await?;
         tracing::info!(address = %listener.local_addr()?, "admin port: /live, /ready, /metrics");
         let (readiness, metrics, stop) = (
             self.readiness.clone(),
@@ -72,10 +71,7 @@ impl<'a> World<'a> {
 
     /// Opens the public port.
     pub(crate) async fn listen(&self) -> anyhow::Result<TcpListener> {
-        let address = self.config.http.listen;
-        TcpListener::bind(address)
-            .await
-            .with_context(|| format!("port {address}"))
+        bind("http.listen", self.config.http.listen).await
     }
 
     /// Serves until asked to stop, then until the requests under way are answered or the deadline passed.
@@ -107,6 +103,11 @@ impl<'a> World<'a> {
     pub(crate) fn close_admin(&self) {
         self.admin_shutdown.begin();
     }
+}
+
+async fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|cause| Ended::setting(format!("{setting}: {address} cannot be opened: {cause}")).into())
 }
 
 /// The present time: the one clock of the program's services.

@@ -47,11 +47,24 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn a_bad_setting_ends_it_with_64_before_a_port_opens() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().to_string();
     let bad = |args: &[&str]| tidemark().args(args).output().unwrap();
     for args in [
         &["run", "--set", "aggregator.lanes=0"][..],
         &["run", "--set", "no.such=1"],
         &["run", "--listen", "0.0.0.0:1"],
+        &["run", "--listen", taken.as_str()],
+        &["ingest"],
+        &["query", "--set", "kafka.brokers=127.0.0.1:1"],
+        &[
+            "aggregate",
+            "--set",
+            "kafka.brokers=127.0.0.1:1",
+            "--set",
+            "store.nodes=127.0.0.1:1",
+        ],
+        &["migrate"],
     ] {
         let output = bad(args);
         assert_eq!(
@@ -238,4 +251,31 @@ fn the_sample_is_counted_as_expected_and_the_audit_finds_nothing() {
         text(&audited.stdout),
         text(&audited.stderr)
     );
+}
+
+#[test]
+fn a_dedup_index_that_fills_is_told_in_time_and_ends_the_counting_rather_than_forget() {
+    let mut rig = rig::Rig::idle();
+    rig.set(&["aggregator.dedup_max_keys=10", "embedded.partitions=1"]);
+    rig.start();
+    let rows = |keys: std::ops::Range<u32>| {
+        let rows = keys.map(|key| format!("u{key},click,2025-11-04T10:00:00Z,1,key-{key}\n"));
+        format!(
+            "userId,eventType,timestamp,amount,idempotency_key\n{}",
+            rows.collect::<String>()
+        )
+    };
+    rig.post_events("text/csv", rows(0..7).as_bytes());
+    assert!(!rig.read("server.log").contains("nearly full"));
+    rig.post_events("text/csv", rows(7..8).as_bytes());
+    assert!(rig.read("server.log").contains("nearly full"));
+    let (status, answer) = rig.post("/v1/events", "text/csv", rows(8..10));
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(rig.server_ends(), Some(70));
+    assert!(rig.read("server.log").contains("dedup_max_keys: raise it"));
+    rig.set(&["aggregator.dedup_max_keys=12", "embedded.partitions=1"]);
+    rig.start();
+    rig.post_events("text/csv", rows(0..1).as_bytes());
+    assert_eq!([rig.ledger("counted"), rig.ledger("duplicates")], [10, 1]);
+    rig.audit();
 }

@@ -45,6 +45,8 @@ fn each_subcommand_has_a_manual_page() {
         "tidemark-run",
         "tidemark-audit",
         "tidemark-completions",
+        "tidemark-keys-create",
+        "tidemark-dead-letters-redrive",
     ] {
         let page = std::fs::read_to_string(pages.join(format!("{name}.1"))).unwrap();
         assert!(page.contains(".TH"), "{name}");

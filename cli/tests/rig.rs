@@ -153,6 +153,11 @@ impl Rig {
         self.server = None;
     }
 
+    /// Waits until the server has ended by itself; gives its exit code.
+    pub(crate) fn server_ends(&mut self) -> Option<i32> {
+        self.server.take().unwrap().end()
+    }
+
     /// Stops the server, and audits what it counted.
     pub(crate) fn audit(&mut self) {
         let mut server = self.server.take().unwrap();

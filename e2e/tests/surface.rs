@@ -2,6 +2,9 @@
 //! The single process is its log and store; the services are on Kafka, a registry, and Cassandra in ScyllaDB's place. What each call
 //! refuses, and every corner of it, is tested beside its code; here it is shown that all of it is there, and agrees.
 
+// Behind the numbers.
+mod behind;
+
 use crate::rig::{AUDIT, turn, wait_until};
 use crate::services::{Services, audit};
 use e2e::client::{self, Answer};
@@ -49,6 +52,16 @@ impl Surface {
 
     fn get(&self, path: &str) -> Value {
         client::get_json(self.query, path, PATIENCE).unwrap()
+    }
+
+    /// The ledger, once nothing is on the log that is not in it.
+    fn settled(&self) -> Value {
+        let mut ledger = Value::Null;
+        wait_until(|| {
+            ledger = self.get("/v1/ledger");
+            ledger["in_flight"] == 0
+        });
+        ledger
     }
 
     /// How many events a user has.
@@ -364,11 +377,7 @@ fn nothing_disappears(at: &Surface) {
         (&"j1".into(), &"key_conflict".into()),
         "{one}"
     );
-    let mut ledger = Value::Null;
-    wait_until(|| {
-        ledger = at.get("/v1/ledger");
-        ledger["in_flight"] == 0
-    });
+    let ledger = at.settled();
     assert_eq!(
         (&ledger["balanced"], &ledger["dead_lettered"]),
         (&true.into(), &1.into()),
@@ -418,6 +427,16 @@ fn walk(at: &Surface) {
     clients_of_the_older_services_work(at);
     nothing_disappears(at);
     totals_are_live(at);
+    behind::walk(at);
+    let ledger = at.settled();
+    assert_eq!(ledger["balanced"], true, "{ledger}");
+}
+
+fn admin_answers(service: &Service) {
+    let admin = service.role.admin.unwrap();
+    for path in ["/live", "/ready", "/metrics"] {
+        assert_eq!(client::get(admin, path, PATIENCE).unwrap().status, 200, "{path}");
+    }
 }
 
 #[test]
@@ -425,10 +444,7 @@ fn every_call_works_in_the_single_process() {
     let _turn = turn();
     let world = Embedded::new("surface").unwrap();
     let service = Service::start(world.run()).unwrap();
-    let admin = service.role.admin.unwrap();
-    for path in ["/live", "/ready", "/metrics"] {
-        assert_eq!(client::get(admin, path, PATIENCE).unwrap().status, 200, "{path}");
-    }
+    admin_answers(&service);
     walk(&Surface {
         ingest: world.address,
         query: world.address,
@@ -446,6 +462,10 @@ fn every_call_works_on_kafka_and_the_view_store() {
     let _turn = turn();
     let world = Cluster::new("surface").unwrap();
     let services = Services::start(&world, true);
+    [&services.ingest, &services.query]
+        .into_iter()
+        .chain(&services.aggregators)
+        .for_each(admin_answers);
     walk(&Surface {
         ingest: world.ingest_address,
         query: world.query_address,

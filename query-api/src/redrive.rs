@@ -25,7 +25,7 @@ use axum::http::HeaderMap;
 use schemas::row::View;
 use schemas::{Offset, Partition};
 use serde::Serialize;
-use service::http::Problem;
+use service::http::{PLAIN_JSON, Problem};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -83,8 +83,8 @@ pub(crate) struct Skipped {
     request_body(content = asked::Said, content_type = "application/json"),
     responses((status = 200, description = "What was done, or in a dry run what would be.", body = Answer)),
     extensions(("x-problems" = json!([
-        PARAMS, CURSOR, VIEW, [400, "json_invalid"], [400, "range_invalid"], [400, "range_too_long"], [400, "event_invalid"],
-        [403, "scope_missing"], [413, "body_too_large"], [415, "media_type_not_supported"], [503, "log_unavailable"]
+        PARAMS, CURSOR, VIEW, PLAIN_JSON, [400, "json_invalid"], [400, "range_invalid"], [400, "range_too_long"],
+        [400, "event_invalid"], [403, "scope_missing"], [413, "body_too_large"], [503, "log_away"]
     ]))),
 )]
 pub(crate) async fn redrive(

@@ -4,8 +4,7 @@
 
 use crate::QueryApi;
 use crate::caller::Caller;
-use crate::described::{PARAMS, PATH, User, VIEW};
-use crate::params::{Params, RawQuery};
+use crate::described::{PATH, User, VIEW};
 use crate::reflected::ENDS_AGE;
 use crate::users;
 use axum::Json;
@@ -40,16 +39,14 @@ struct Revenue {
         (status = 200, description = "The revenue, exact to the last digit.", body = [Revenue]),
         (status = 404, description = "There is no such user.", body = String, content_type = "text/plain"),
     ),
-    extensions(("x-problems" = json!([PATH, PARAMS, VIEW]))),
+    extensions(("x-problems" = json!([PATH, VIEW]))),
 )]
 pub(crate) async fn show(
     State(api): State<Arc<QueryApi>>,
     caller: Caller,
     path: Result<Path<String>, PathRejection>,
-    query: RawQuery,
 ) -> Result<Response, Problem> {
     let user_id = users::user(path)?;
-    Params::of(query, &[])?;
     let reflected = api.reflected(View::Users, None, ENDS_AGE).await?;
     let (total, _) = users::sums(&api, &caller, &user_id, reflected.days()).await?;
     api.confirm(View::Users, &reflected).await?;

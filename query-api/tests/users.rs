@@ -108,8 +108,9 @@ async fn clients_of_the_older_service_read_a_users_revenue() {
         (answer.status.as_u16(), answer.body),
         (200, json!([{"user_id": "u1", "revenue": 98}]))
     );
+    // As there, what nobody knows is ignored.
     assert_eq!(
-        fixture.ok("/userEvents/u10").await,
+        fixture.ok("/userEvents/u10?cache=1").await,
         json!([{"user_id": "u10", "revenue": 1000}])
     );
     assert_eq!(fixture.get("/userEvents/nobody").await.status, 404);

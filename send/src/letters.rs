@@ -27,7 +27,7 @@ const LIST_PAGE: u64 = 1_000;
 #[derive(Clone, Debug, clap::Subcommand)]
 #[command(
     after_help = "Exit codes: 0 done; 2 a redrive left out letters that are not redriven yet (quarantined, not found, their bytes gone, held, \
-    or too large); 3 interrupted, 4 server not reached or it refused (the same command goes on); 64 wrong use; 66 a file cannot be read."
+    or too large); 3 interrupted, 4 server not reached or it refused (the same command goes on); 64 wrong use; 65 the file of --event holds no JSON object; 66 a file cannot be read."
 )]
 pub enum Letters {
     /// Lists them, oldest first: id, reason, time of acceptance, state, tries, user, detail, with tabs between.

@@ -50,7 +50,7 @@ use self::check::Checks;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Folder for all that this process keeps: embedded log and store, local caches, staged uploads.
+    /// Folder for all that this process keeps: embedded log and store, what lanes spill, the file of keys.
     /// Default `./tidemark-data`; `TIDEMARK_DATA`.
     pub data: PathBuf,
     /// The public and admin ports.

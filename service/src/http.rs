@@ -25,6 +25,8 @@ mod admission;
 mod connections;
 // Clients that do not read what they asked for.
 mod stall;
+// Small JSON bodies.
+mod json;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -36,6 +38,7 @@ use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use self::body::BodyFault;
+pub use self::json::{PLAIN_JSON, plain_json};
 pub use self::measure::Metrics;
 pub(crate) use self::older::is_older;
 pub use self::problem::{CONTENT_TYPE, Problem, RETRY_AFTER_S};

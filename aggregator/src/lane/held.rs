@@ -16,6 +16,8 @@ pub(super) struct Held {
     pub(super) lag: u64,
     pub(super) lag_asked: Option<Instant>,
     pub(super) outbox_after: Option<Instant>,
+    /// Whether it was said that the dedup index is nearly full.
+    pub(super) warned: bool,
 }
 
 /// What a partition is doing.
@@ -47,6 +49,7 @@ impl Held {
             lag: 0,
             lag_asked: None,
             outbox_after: None,
+            warned: false,
         }
     }
 

@@ -9,14 +9,13 @@ use crate::digest::Digest;
 use crate::params::invalid;
 use crate::scan::{Filter, Scan};
 use axum::body::Body;
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use futures::StreamExt;
 use schemas::event::check_tenant;
 use schemas::{Offset, Partition};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use service::http::Problem;
+use service::http::{Problem, plain_json};
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
@@ -99,15 +98,15 @@ pub(super) struct FilterBody {
 impl Asked {
     /// Reads a request.
     ///
-    /// Errors: 400 `json_invalid`, `parameter_invalid` and those of ranges and cursors; 403 `scope_missing`; 413 `body_too_large`; 415
-    /// `media_type_not_supported`.
+    /// Errors: 400 `json_invalid`, `parameter_invalid` and those of ranges and cursors; 403 `scope_missing`; 413 `body_too_large`; those of
+    /// [`plain_json`].
     pub(super) async fn read(
         api: &QueryApi,
         caller: &Caller,
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Self, Problem> {
-        check_type(headers)?;
+        plain_json(headers)?;
         let bytes = read_body(body).await?;
         let body: Said = serde_json::from_slice(&bytes).map_err(|error| {
             Problem::bad_request("json_invalid", "The body is not the JSON expected")
@@ -164,20 +163,6 @@ async fn read_body(body: Body) -> Result<Vec<u8>, Problem> {
         bytes.extend_from_slice(&piece);
     }
     Ok(bytes)
-}
-
-fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let said = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media = said.and_then(|text| text.split(';').next()).map(str::trim);
-    match media.is_some_and(|media| media.eq_ignore_ascii_case("application/json")) {
-        true => Ok(()),
-        false => {
-            let title = "The media type is not supported";
-            let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-            let problem = Problem::new(status, "media_type_not_supported", title);
-            Err(problem.detail("send application/json"))
-        }
-    }
 }
 
 /// A number from 1 to `most`.

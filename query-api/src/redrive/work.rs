@@ -38,9 +38,21 @@ pub(super) struct Work<'a> {
     asked: &'a Asked,
     tally: Tally,
     receipt: Receipt,
+    /// Copies of which it is not known whether they are durable.
+    unknown: u64,
     began: Instant,
     /// Letters that were looked at.
     seen: u64,
+    is_done: bool,
+}
+
+impl Drop for Work<'_> {
+    /// Also of a call that failed, or whose client went away, it is said who wrote what.
+    fn drop(&mut self) {
+        if !self.is_done && self.tally.redriven + self.unknown > 0 {
+            self.say();
+        }
+    }
 }
 
 /// Copies on their way, by partition.
@@ -54,15 +66,39 @@ impl<'a> Work<'a> {
             asked,
             tally,
             receipt: Receipt::new(api.generation.events_id),
+            unknown: 0,
             began: Instant::now(),
             seen: 0,
+            is_done: false,
         }
     }
 
     /// Redrives letters in their order; says behind which it stopped, if its time was over before the last.
     ///
-    /// Errors: 503 `log_away`, which says how many copies are durable; those of a mended event.
+    /// Errors: 503 `log_away`; those of a mended event. They say how many copies are durable, if there may be any.
     pub(super) async fn run(&mut self, letters: &[Letter]) -> Result<Option<Position>, Problem> {
+        let ran = self.slices(letters).await;
+        ran.map_err(
+            |problem| match (self.tally.redriven + self.unknown, self.asked.dry_run) {
+                (0, _) | (_, true) => problem,
+                _ => self.cut_short(problem),
+            },
+        )
+    }
+
+    /// A problem that came when copies were written already.
+    fn cut_short(&self, problem: Problem) -> Problem {
+        let problem = problem
+            .detail("what is redriven is durable, what is unknown may be; call again: no letter has its effect twice")
+            .with("redriven", self.tally.redriven)
+            .with("unknown", self.unknown);
+        match self.receipt() {
+            Some(receipt) => problem.with("receipt", receipt),
+            None => problem,
+        }
+    }
+
+    async fn slices(&mut self, letters: &[Letter]) -> Result<Option<Position>, Problem> {
         let slice = SLICE.min(self.asked.rate as usize).max(1);
         let mut last = None;
         for letters in letters.chunks(slice) {
@@ -104,11 +140,18 @@ impl<'a> Work<'a> {
     /// What was done; of `letters` that were asked for those that were not looked at are no part of it.
     pub(super) fn done(mut self, letters: usize) -> Tally {
         self.tally.matched -= (letters as u64).saturating_sub(self.seen);
-        if let Some(who) = (!self.asked.dry_run).then(|| self.caller.id()) {
-            let (tenant, redriven) = (&self.caller.tenant, self.tally.redriven);
-            tracing::info!(who, %tenant, redriven, "dead letters were redriven");
+        self.is_done = true;
+        self.say();
+        std::mem::take(&mut self.tally)
+    }
+
+    /// Who did what, for the log.
+    fn say(&self) {
+        if !self.asked.dry_run {
+            let (who, tenant, done) = (self.caller.id(), &self.caller.tenant, self.is_done);
+            let (redriven, unknown) = (self.tally.redriven, self.unknown);
+            tracing::info!(who, %tenant, redriven, unknown, done, "dead letters were redriven");
         }
-        self.tally
     }
 
     /// Where the copies lie.
@@ -262,7 +305,6 @@ impl<'a> Work<'a> {
             let append = self.api.appender.append(chunk);
             async move { (partition, records, append.await) }
         });
-        let mut unknown = 0;
         let mut failure = None;
         for (partition, records, appended) in futures::future::join_all(appends).await {
             match appended {
@@ -271,22 +313,19 @@ impl<'a> Work<'a> {
                     self.receipt.extend(partition, appended.next);
                 }
                 Err(cause) => {
-                    unknown += records;
+                    self.unknown += records;
                     failure = Some(cause);
                 }
             }
         }
         let Some(cause) = failure else { return Ok(()) };
-        tracing::warn!(%cause, redriven = self.tally.redriven, unknown, "a redrive was cut short: the event log is away");
+        tracing::warn!(%cause, redriven = self.tally.redriven, unknown = self.unknown, "a redrive was cut short: the event log is away");
         self.api.metrics.failures.get(&["log"]).inc();
-        let problem = Problem::unavailable("log_away", "The event log does not answer", AWAY_RETRY_S)
-            .detail("what is redriven is durable, what is unknown may be; call again: no letter has its effect twice")
-            .with("redriven", self.tally.redriven)
-            .with("unknown", unknown);
-        Err(match self.receipt() {
-            Some(receipt) => problem.with("receipt", receipt),
-            None => problem,
-        })
+        Err(Problem::unavailable(
+            "log_away",
+            "The event log does not answer",
+            AWAY_RETRY_S,
+        ))
     }
 
     /// Waits until no more than `rate` records a second were written.

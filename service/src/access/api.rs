@@ -28,7 +28,7 @@ use super::scope::Scope;
 use super::usage::rfc3339;
 use super::{Access, State};
 use crate::api::{Api, Codes, needs};
-use crate::http::Problem;
+use crate::http::{PLAIN_JSON, Problem, plain_json};
 
 /// Largest body: every field at its limit, escaped.
 const BODY_BYTES: usize = 16 * 1024;
@@ -165,8 +165,8 @@ async fn list(Shared(access): Shared<Access>, caller: Caller, query: Pairs) -> R
     request_body(content = Asked, content_type = "application/json"),
     responses((status = 201, description = "The key.", body = Made<'static>)),
     extensions(("x-problems" = json!([
-        REFUSED, [400, "json_invalid"], [403, "tenant_not_yours"], [403, "scope_missing"], [409, "first_key_needs_operator"],
-        [409, "keys_read_only"], [409, "too_many_keys"], [415, "media_type_not_supported"]
+        REFUSED, PLAIN_JSON, [400, "json_invalid"], [403, "tenant_not_yours"], [403, "scope_missing"],
+        [409, "first_key_needs_operator"], [409, "keys_read_only"], [409, "too_many_keys"]
     ]))),
 )]
 async fn make(
@@ -338,16 +338,7 @@ struct Asked {
 
 /// The key that a body asks for; without a tenant that of the caller.
 fn wanted(headers: &HeaderMap, body: &[u8], caller: &Caller) -> Result<Wanted, Problem> {
-    let media = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let media = media.unwrap_or_default().split(';').next().unwrap_or_default();
-    if !media.trim().eq_ignore_ascii_case("application/json") {
-        let title = "The media type is not supported";
-        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        return Err(Problem::new(status, "media_type_not_supported", title)
-            .detail("a key is asked for with Content-Type: application/json"));
-    }
+    plain_json(headers)?;
     let asked: Asked = serde_json::from_slice(body).map_err(|error| {
         Problem::bad_request("json_invalid", "The body is not the JSON expected").detail(format!(
             "it must be an object with tenant, scopes, name, rate and quota, each once: {error}"

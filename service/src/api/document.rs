@@ -3,6 +3,7 @@
 use super::problems::complete;
 use super::{BEARER, KEY, SECRET};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use utoipa::openapi::OpenApi;
 
 /// What stands before the operations.
@@ -17,6 +18,25 @@ While there is no file of keys, none is needed and only this machine is answered
 `Authorization: Bearer tmk_...` or as `X-API-Key`, with one of the scopes that the call names. A key sees its own tenant only.
 
 Every GET answers HEAD too. What breaks HTTP/1.1 itself, or has a head that is too large, gets a bare 400 or 431.";
+
+/// The groups of operations, in the order in which they are shown.
+const GROUPS: [(&str, &str); 9] = [
+    ("Events", "Sending events, and whether they are counted."),
+    ("Uploads", "Files with an id, a status and a ledger of their own."),
+    ("Counts", "What was counted, by day, user and type."),
+    ("Dead letters", "What was refused for good, and putting it back."),
+    ("Audit", "Whether it adds up."),
+    ("Keys", "Who may do what."),
+    ("Service", "How the process is."),
+    (
+        "Older: revenue",
+        "The calls of the older service that kept revenue per user.",
+    ),
+    (
+        "Older: counts per day",
+        "The calls of the older service that counted uploads per day.",
+    ),
+];
 
 /// Says `anyOf` for `oneOf`: what stands for a choice here may fit more than one of its forms, such as a line with few members.
 fn any_of(value: &mut Value) {
@@ -48,6 +68,7 @@ pub fn document(raw: &OpenApi, role: &str, version: &str) -> Value {
         "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
     });
     members.insert("info".to_owned(), info);
+    let mut used = BTreeSet::new();
     if let Some(Value::Object(paths)) = members.get_mut("paths") {
         for (path, item) in paths {
             let Value::Object(operations) = item else { continue };
@@ -55,12 +76,18 @@ pub fn document(raw: &OpenApi, role: &str, version: &str) -> Value {
                 if let Value::Object(operation) = operation {
                     // The names of handlers repeat; method and path do not.
                     operation.insert("operationId".to_owned(), Value::from(id(method, path)));
+                    let groups = operation.get("tags").and_then(Value::as_array);
+                    let groups = groups.into_iter().flatten().filter_map(Value::as_str);
+                    used.extend(groups.map(str::to_owned));
                     say_scopes(operation);
                     complete(path, operation);
                 }
             }
         }
     }
+    let groups = GROUPS.iter().filter(|(name, _)| used.contains(*name));
+    let groups = groups.map(|(name, about)| json!({"name": name, "description": about}));
+    members.insert("tags".to_owned(), groups.collect());
     let components = members.entry("components").or_insert_with(|| json!({}));
     for (kind, ours) in [
         ("schemas", schemas()),

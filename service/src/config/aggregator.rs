@@ -46,9 +46,6 @@ pub struct Aggregator {
     /// Milliseconds between projections while catching up.
     /// Default 2000; `TIDEMARK_AGGREGATOR__BULK_FLUSH_INTERVAL_MS`.
     pub bulk_flush_interval_ms: u64,
-    /// Event types of one tenant in one partition at most; further ones are the dead letter `too_many_types`.
-    /// Default 1000; `TIDEMARK_AGGREGATOR__TYPES_LIMIT`.
-    pub types_limit: usize,
     /// Batches committed but not yet read back at most.
     /// Default 4; `TIDEMARK_AGGREGATOR__PIPELINE`.
     pub pipeline: usize,
@@ -67,7 +64,6 @@ impl Default for Aggregator {
             rows_memory_bytes: 512 * MIB,
             flush_interval_ms: 100,
             bulk_flush_interval_ms: 2000,
-            types_limit: 1000,
             pipeline: 4,
         }
     }
@@ -119,7 +115,6 @@ impl Aggregator {
             1,
             MINUTE_MS,
         );
-        checks.range("aggregator.types_limit", self.types_limit as u64, 1, 1_000_000);
         checks.range("aggregator.pipeline", self.pipeline as u64, 1, 64);
     }
 }

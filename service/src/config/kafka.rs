@@ -1,6 +1,6 @@
 //! Kafka and the schema registry.
 //!
-//! Raw librdkafka properties are allowed for security and tuning, but never those on which exactly-once rests.
+//! Raw librdkafka properties are allowed for tuning, but never those on which exactly-once rests. Of TLS and SASL the program has nothing yet.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -71,7 +71,7 @@ pub struct Kafka {
     /// Name of this process in the group, unique in it (static membership); none: a dynamic member.
     /// Default none; `TIDEMARK_KAFKA__INSTANCE_ID`.
     pub instance_id: Option<String>,
-    /// Raw librdkafka properties, such as `"security.protocol" = "SASL_SSL"`.
+    /// Raw librdkafka properties, such as `"client.rack" = "a"`.
     /// Default none; `TIDEMARK_KAFKA__EXTRA__SECURITY_PROTOCOL` and so on, `_` for each dot.
     pub extra: BTreeMap<String, String>,
     /// Properties whose values are read from files, for secrets: `"sasl.password" = "/run/secrets/kafka"`. When
@@ -203,7 +203,7 @@ impl Kafka {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Registry {
-    /// Address of the registry; none: events are written in the schema that is built in.
+    /// Address of the registry; `migrate`, `aggregate` and `audit` need it.
     /// Default none; `TIDEMARK_REGISTRY__URL`.
     pub url: Option<String>,
     /// Milliseconds that an answer may take.
