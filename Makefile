@@ -63,8 +63,8 @@ prove: tools engines-up ## the longer kill and fault runs
 	    how=$$(grep -aoE -m 1 '[0-9]+ totals differ.*|not settled after .*' "$$log") || { tail -n 40 "$$log" >&2; exit 1; }; \
 	    echo "prove: the tears of the real broker fail $$rule, as they must: $$how"; \
 	  done; \
-	  TIDEMARK_BIN="$$PWD/$(BIN)" TIDEMARK_KILLS=30 TIDEMARK_KEYS=1000000 TIDEMARK_RESTORE_S=15 TIDEMARK_HELD_ROWS=100000 \
-	  cargo test --workspace --locked --test scenarios -- --nocapture --test-threads 1 --include-ignored kills:: embedded:: engines:: memory:: restore:: uploads::
+	  TIDEMARK_BIN="$$PWD/$(BIN)" TIDEMARK_KILLS=30 TIDEMARK_KEYS=1000000 TIDEMARK_RESTORE_S=15 TIDEMARK_HELD_ROWS=100000 TIDEMARK_LETTERS=10000 \
+	  cargo test --workspace --locked --test scenarios -- --nocapture --test-threads 1 --include-ignored kills:: embedded:: engines:: memory:: restore:: uploads:: redrives::a_redrive_on_kafka
 	# A million rows by `tidemark send`, stopped by Ctrl-C three times, its server killed twice.
 	TIDEMARK_SEND_ROWS=1000000 cargo test --workspace --locked --test program -- send::a_file_that_is_stopped
 	# The same simulation with a rule switched off must fail: else it would show nothing.

@@ -8,7 +8,7 @@ use crate::uploads::{Call, Uploads};
 use hashbrown::HashMap;
 use log::{DeadLetterCopy, Record};
 use rustc_hash::FxBuildHasher;
-use schemas::commit::{Counted, Entries, Exception, Fate, Fresh, Refusal, Source};
+use schemas::commit::{Counted, Entries, Exception, Fate, Fresh, Refusal, Source, prefix};
 use schemas::key::{Fingerprint, Hashing};
 use schemas::redrive::Redriven;
 use schemas::upload::Fact;
@@ -424,25 +424,41 @@ impl Batch {
             fate: Fate::DeadLettered(refusal),
             source: came_in,
         });
+        self.copy(source, record, refused);
+        Outcome::DeadLettered(refused.reason)
+    }
+
+    /// The copy for the topic of dead letters. It fits whatever the record holds, else the lane would stand still at it for ever: a producer
+    /// may write more than ours do, where the broker looks at what is left of it by compression.
+    fn copy(&mut self, source: Partition, record: &Record<'_>, refused: &Refused) {
+        let cut = |text: &str, limit| prefix(text, limit).as_bytes().to_vec();
         let mut headers = vec![
             ("reason".to_owned(), refused.reason.word().as_bytes().to_vec()),
-            ("detail".to_owned(), refused.detail.as_bytes().to_vec()),
-            ("tenant".to_owned(), refused.tenant.as_bytes().to_vec()),
+            ("detail".to_owned(), cut(&refused.detail, limits::DETAIL_BYTES)),
+            ("tenant".to_owned(), cut(&refused.tenant, limits::TENANT_BYTES)),
             (
                 "accepted_ms".to_owned(),
                 accepted_ms(record).to_string().into_bytes(),
             ),
         ];
-        if let Some(key) = record.key {
-            headers.push(("key".to_owned(), key.to_vec()));
+        let bytes: usize = [record.key, record.value]
+            .into_iter()
+            .flatten()
+            .map(<[u8]>::len)
+            .sum();
+        let (mut key, mut value) = (record.key, record.value);
+        if bytes > limits::RECORD_BYTES {
+            // They lie on `events` in any case.
+            (key, value) = (None, None);
+            headers.push(("left_out_bytes".to_owned(), bytes.to_string().into_bytes()));
         }
-        self.copied_bytes += record.value.map_or(0, <[u8]>::len);
+        headers.extend(key.map(|key| ("key".to_owned(), key.to_vec())));
+        self.copied_bytes += value.map_or(0, <[u8]>::len);
         self.dead_letters.push(DeadLetterCopy {
             key: format!("{source}/{}", record.offset),
-            value: record.value.map(<[u8]>::to_vec),
+            value: value.map(<[u8]>::to_vec),
             headers,
         });
-        Outcome::DeadLettered(refused.reason)
     }
 }
 

@@ -21,7 +21,7 @@ use log::{Appender, ChainReader, Lane as Member, LaneEvent, LogError, LogReader,
 use schemas::Partition;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -73,19 +73,31 @@ pub struct Parts {
     pub owned: Owned,
 }
 
-/// The source partitions that the lanes of this process own; cheap to clone.
+/// The source partitions that the lanes of this process own, and which of them does; cheap to clone.
+///
+/// A lane that was frozen may hear that it lost a partition when another one has it already, so each lets go of its own alone.
 #[derive(Clone, Debug, Default)]
-pub struct Owned(Arc<Mutex<BTreeSet<Partition>>>);
+pub struct Owned(Arc<Mutex<BTreeMap<Partition, String>>>);
 
 impl Owned {
     /// What is owned now.
     pub fn get(&self) -> BTreeSet<Partition> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().keys().copied().collect()
     }
 
-    /// Changes what is owned: a lane's to do.
-    pub fn change(&self, change: impl FnOnce(&mut BTreeSet<Partition>)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    /// From now on this lane owns a partition, whoever did before.
+    pub fn take(&self, partition: Partition, lane: &str) {
+        self.lock().insert(partition, lane.to_owned());
+    }
+
+    /// This lane owns a partition no more; another's stays.
+    pub fn let_go(&self, partition: Partition, lane: &str) {
+        self.lock()
+            .retain(|owned, owner| *owned != partition || owner != lane);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Partition, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -169,9 +181,9 @@ impl Lane {
         self.tools.metrics.forget(self.held.keys().copied());
         // At a stop the projector keeps them: it has yet to write what was committed last.
         if !self.tools.stop.is_cancelled() {
-            self.parts
-                .owned
-                .change(|owned| owned.retain(|partition| !self.held.contains_key(partition)));
+            for partition in self.held.keys() {
+                self.parts.owned.let_go(*partition, &self.settings.name);
+            }
         }
         self.held.clear();
         self.parts.member.close();
@@ -309,19 +321,31 @@ impl Lane {
             self.tools.spill.clone(),
         );
         self.held.insert(partition, Held::restoring(source));
-        self.parts.owned.change(|owned| {
-            owned.insert(partition);
-        });
+        self.parts.owned.take(partition, &self.settings.name);
     }
 
     fn let_go(&mut self, partitions: &[Partition]) -> Result<(), Ended> {
         for partition in partitions {
             self.held.remove(partition);
+            self.parts.owned.let_go(*partition, &self.settings.name);
         }
-        self.parts
-            .owned
-            .change(|owned| owned.retain(|partition| !partitions.contains(partition)));
         self.tools.metrics.forget(partitions.iter().copied());
         self.follow_chains()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_that_lets_go_late_takes_nothing_from_the_one_that_has_it_now() {
+        let owned = Owned::default();
+        owned.take(Partition(1), "a-0");
+        owned.take(Partition(2), "a-0");
+        owned.take(Partition(1), "a-1");
+        owned.let_go(Partition(1), "a-0");
+        owned.let_go(Partition(2), "a-0");
+        assert_eq!(owned.get(), BTreeSet::from([Partition(1)]));
     }
 }

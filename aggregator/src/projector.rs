@@ -30,6 +30,7 @@ use service::readiness::Condition;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
 
 /// Longest wait for the chains while nothing else is due.
 const IDLE: Duration = Duration::from_millis(10);
@@ -39,6 +40,8 @@ const IDLE: Duration = Duration::from_millis(10);
 pub struct Settings {
     /// The number of the generation.
     pub generation: u32,
+    /// The id of its changelog.
+    pub changelog_id: Uuid,
     /// Time between flushes while fresh.
     pub flush_interval: Duration,
     /// Time between flushes while catching up: rows that change often are then written once.
@@ -198,7 +201,8 @@ impl<S: Sink> Projector<S> {
             }
             // Counted before the store is read: what breaks meanwhile counts.
             let interruptions = self.patience.interruptions();
-            let begun = flush::begin(&self.sink, partition, &self.patience, &self.stop);
+            let place = (partition, self.settings.changelog_id);
+            let begun = flush::begin(&self.sink, place, &self.patience, &self.stop);
             let standings = match self.runtime.block_on(begun) {
                 None => return Ok(()),
                 Some(Err(what)) => return Err(Ended::Stopped(what)),
@@ -248,6 +252,9 @@ impl<S: Sink> Projector<S> {
                     }
                 }
             }
+        }
+        for held in self.held.values() {
+            held.check_claims()?;
         }
         Ok(events.len())
     }

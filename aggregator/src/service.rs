@@ -9,6 +9,7 @@ use crate::spill::{Spill, SpillError};
 use log::{Appender, ChainReader, Lane as Member, LogError, LogReader};
 use service::readiness::Readiness;
 use service::shutdown::Shutdown;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,6 +81,13 @@ impl Fault {
             .get_or_insert(what);
         shutdown.begin();
     }
+
+    /// Runs what a thread is for. Whoever went on without it would take events that nobody counts.
+    fn guard(&self, shutdown: &Shutdown, body: impl FnOnce()) {
+        if catch_unwind(AssertUnwindSafe(body)).is_err() {
+            self.set("a thread panicked; the log says where".to_owned(), shutdown);
+        }
+    }
 }
 
 impl Running {
@@ -136,7 +144,7 @@ impl<S: Sink> Aggregator<S> {
             };
             let (fault, shutdown) = (running.fault.clone(), shutdown.clone());
             running.lanes.push(spawn(format!("lane-{number}"), move || {
-                watch.run(&fault, &shutdown)
+                fault.guard(&shutdown, || watch.run(&fault, &shutdown));
             }));
         }
         if let Some(sink) = self.sink {
@@ -153,7 +161,9 @@ impl<S: Sink> Aggregator<S> {
                 drain: self.lane.drain_deadline,
             };
             let (fault, shutdown) = (running.fault.clone(), shutdown.clone());
-            running.projector = Some(spawn("projector".into(), move || watch.run(&fault, &shutdown)));
+            running.projector = Some(spawn("projector".into(), move || {
+                fault.guard(&shutdown, || watch.run(&fault, &shutdown));
+            }));
         }
         Ok(running)
     }

@@ -2,9 +2,10 @@
 //! the chain, and progress is at no moment ahead of the rows it stands for.
 
 use crate::chain::{Act, Sent, act, changelog};
-use crate::rig::{Each, Way, run};
+use crate::rig::{Each, Way, run, run_over};
 use crate::sim::{Draw, draw};
 use crate::store::{Call, Fault, World};
+use aggregator::projector::Ended;
 use proptest::prelude::*;
 use schemas::row::View;
 use std::time::Duration;
@@ -227,4 +228,22 @@ fn a_store_that_is_not_what_it_should_be_stops_the_projector_whatever_was_asked(
         let ended = run(long_chain(), Box::new(script), &one(0));
         assert_eq!(ended, Err("as planned".into()), "{asked:?}");
     }
+}
+
+/// A store of another log, or of a later state of this one, would seem to hold rows that it does not.
+#[test]
+fn views_that_were_filled_from_another_chain_or_a_longer_one_are_not_believed() {
+    let slots = long_chain();
+    let none = Vec::new();
+    // The same events, in commit records of their own.
+    for other in [long_chain(), slots[..slots.len() / 2].to_vec(), none] {
+        let ended = run_over(slots.clone(), other, &one(1));
+        assert!(
+            matches!(&ended, Err(Ended::Stopped(what)) if what.contains("not on the chain")),
+            "{ended:?}"
+        );
+    }
+    // One that only grew is gone on with.
+    let ended = run_over(slots[..slots.len() / 2].to_vec(), slots, &one(1));
+    assert!(!matches!(ended, Err(Ended::Stopped(_))), "{ended:?}");
 }

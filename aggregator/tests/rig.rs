@@ -2,7 +2,7 @@
 //! views are complete.
 
 use crate::sim::{PARTITION, PARTITIONS, spill};
-use crate::store::{Client, Process, Script, World};
+use crate::store::{Client, LANE, Process, Script, World};
 use crate::truth::Truth;
 use aggregator::lane::Owned;
 use aggregator::projector::{Ended, Metrics, Parts, Projector, Settings};
@@ -17,6 +17,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// A case that is not done by then never will be.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -48,6 +49,7 @@ impl Way {
     fn settings(&self) -> Settings {
         Settings {
             generation: 1,
+            changelog_id: Uuid::nil(),
             flush_interval: Duration::ZERO,
             bulk_flush_interval: Duration::ZERO,
             dirty_rows: self.dirty_rows,
@@ -163,9 +165,7 @@ type Thread = JoinHandle<Result<(), Ended>>;
 fn start(world: &Arc<Mutex<World>>, log: &Arc<Changelog>, way: &Way) -> Thread {
     let stop = CancellationToken::new();
     let owned = Owned::default();
-    owned.change(|owned| {
-        owned.insert(PARTITION);
-    });
+    owned.take(PARTITION, LANE);
     let process = Process {
         stop: stop.clone(),
         owned: owned.clone(),
@@ -192,6 +192,34 @@ fn start(world: &Arc<Mutex<World>>, log: &Arc<Changelog>, way: &Way) -> Thread {
     };
     let projector = Projector::new(way.settings(), parts, runtime().handle().clone(), stop);
     std::thread::spawn(move || projector.run(Duration::from_millis(50)))
+}
+
+/// Fills the views from one chain, and then starts a projector that reads another one; how it ends.
+pub fn run_over(slots: Vec<Option<Vec<u8>>>, other: Vec<Option<Vec<u8>>>, way: &Way) -> Result<(), Ended> {
+    let changelog = |slots: Vec<Option<Vec<u8>>>| {
+        Arc::new(Changelog {
+            ends: Truth::of(&slots).ends,
+            slots,
+            shown: AtomicUsize::new(0),
+            each: way.each,
+        })
+    };
+    let world = World::new(Truth::of(&slots), Box::new(|_, _| None));
+    let world = Arc::new(Mutex::new(world));
+    let first = start(&world, &changelog(slots), way);
+    let began = Instant::now();
+    while !world.lock().unwrap().is_complete() {
+        assert!(began.elapsed() < PATIENCE, "{}", world.lock().unwrap().summary());
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    world.lock().unwrap().end();
+    let _ = first.join().unwrap();
+    let second = start(&world, &changelog(other), way);
+    while !second.is_finished() && began.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    world.lock().unwrap().end();
+    second.join().unwrap()
 }
 
 /// Runs projectors until nothing goes wrong any more and the views are complete; says what must never be.

@@ -16,6 +16,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use views::{Error, Stored};
 
+/// The lane that owns the partition, in every process.
+pub const LANE: &str = "lane";
+
 /// What becomes of one call. A mask says by its bits which of the call's writes are meant.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
@@ -171,9 +174,7 @@ impl World {
     /// Whoever let its partition go has it back.
     pub fn give_back(&self) {
         for process in &self.processes {
-            process.owned.change(|owned| {
-                owned.insert(PARTITION);
-            });
+            process.owned.take(PARTITION, LANE);
         }
     }
 
@@ -254,7 +255,7 @@ impl World {
             }
             Fault::LetGo => {
                 self.apply_all(writes);
-                self.processes[process].owned.change(|owned| owned.clear());
+                self.processes[process].owned.let_go(PARTITION, LANE);
             }
             Fault::Die(mask) => {
                 self.apply_some(writes, mask);
@@ -381,7 +382,7 @@ impl Sink for Client {
         self.call(Call::Rows, writes, |_| ()).await
     }
 
-    async fn begin(&self, view: View, _: Partition) -> Result<Uuid, Error> {
+    async fn begin(&self, view: View, _: Partition, _: Uuid) -> Result<Uuid, Error> {
         let life = |world: &mut World| {
             let table = world.tables.entry(view).or_default();
             *table.life.get_or_insert_with(Uuid::now_v7)

@@ -13,16 +13,17 @@ use log::batch::Origin;
 use rustc_hash::{FxHashMap, FxHashSet};
 use schemas::commit::Fate;
 use schemas::{Event, Ledger, Offset, Outcome, Partition, Reason, limits};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// What all partitions share.
 pub(crate) struct Shared<'w> {
     pub(crate) reading: Reading<'w>,
     pub(crate) users: Names,
     pub(crate) types: Names,
-    /// Records that were rerouted, and to where.
-    pub(crate) rerouted: FxHashMap<(Partition, Offset), Partition>,
-    /// Where copies came from.
-    pub(crate) origins: FxHashSet<(Partition, Offset)>,
+    /// Records that were rerouted: to where, and what they hold.
+    pub(crate) rerouted: FxHashMap<(Partition, Offset), (Partition, u64)>,
+    /// Where copies came from, and what they hold.
+    pub(crate) origins: FxHashSet<(Partition, Offset, u64)>,
     /// Records whose outcome is the chain's word alone.
     pub(crate) rulings: u64,
 }
@@ -107,7 +108,8 @@ impl Fold {
                 Verdict::Noted(fact)
             }
             Finding::Misplaced(to) => {
-                shared.rerouted.insert((self.partition, record.offset), to);
+                let place = (self.partition, record.offset);
+                shared.rerouted.insert(place, (to, content(record)));
                 Verdict::Rerouted(to)
             }
             Finding::Refused(refused) => Verdict::Refused(refused),
@@ -153,7 +155,7 @@ impl Fold {
         Ok((verdict, came))
     }
 
-    fn note(&mut self, record: &Record<'_>, origins: &mut FxHashSet<(Partition, Offset)>) {
+    fn note(&mut self, record: &Record<'_>, origins: &mut FxHashSet<(Partition, Offset, u64)>) {
         self.next = record.offset.next();
         self.max_append_ms = self.max_append_ms.max(record.append_ms);
         self.ledger.records += 1;
@@ -162,7 +164,7 @@ impl Fold {
         }) = record.origin
         {
             self.ledger.copies += 1;
-            origins.insert((partition, offset));
+            origins.insert((partition, offset, content(record)));
         }
     }
 
@@ -221,6 +223,13 @@ impl Fold {
         }
         types.len() < limits::TYPES && types.insert(event_type)
     }
+}
+
+/// What a record holds, to hold its copy against.
+fn content(record: &Record<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (record.key, record.value).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The upload that an event came in.

@@ -305,10 +305,10 @@ impl Audit {
             source.ask_end(log)?;
         }
         let source = |partition: Partition| self.sources.get(partition.0 as usize);
-        for (place @ (partition, offset), to) in &shared.rerouted {
+        for ((partition, offset), (to, content)) in &shared.rerouted {
             let said = source(*partition).is_some_and(|source| *offset < source.chain.rerouted_through);
             let whole = source(*to).is_some_and(|source| source.fold.next >= source.end);
-            if said && whole && !shared.origins.contains(place) {
+            if said && whole && !shared.origins.contains(&(*partition, *offset, *content)) {
                 differences.push(|| Difference::Copy {
                     partition: *partition,
                     offset: *offset,

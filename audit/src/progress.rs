@@ -115,6 +115,10 @@ fn other_ledger(found: &Ledger, log: &Ledger) -> Option<String> {
             ("counted", ledger.counted),
             ("duplicate", ledger.duplicate),
             ("rerouted", ledger.rerouted),
+            ("reversed", ledger.reversed),
+            ("held", ledger.held),
+            ("repeated", ledger.repeated),
+            ("noted", ledger.noted),
         ];
         counts.extend(
             Reason::ALL

@@ -299,7 +299,7 @@ impl fmt::Display for Difference {
             } => {
                 write!(
                     f,
-                    "record {partition}/{offset}: calls for a record in {to}, which the chain says is written and is not there"
+                    "record {partition}/{offset}: calls for a record in {to}, which the chain says is written and is not there, or holds something else"
                 )
             }
         }

@@ -131,9 +131,28 @@ fn a_copy_that_never_came_is_found() {
     assert_eq!(
         made.differences(),
         [
-            "record 0/12: calls for a record in 1, which the chain says is written and is not there"
+            "record 0/12: calls for a record in 1, which the chain says is written and is not there, or holds something else"
                 .to_owned()
         ]
+    );
+}
+
+#[test]
+fn a_copy_that_holds_something_else_is_found() {
+    let mut given = every_outcome();
+    let (copy, said) = &mut given[1][2];
+    let Said::Counted(event) = said else {
+        panic!("the copy is counted");
+    };
+    event.amount = schemas::Amount::from_millionths(99_000_000);
+    let value = crate::given::avro(event, 2).value;
+    copy.value = value;
+    // The chain and the rows follow from the copy as it is.
+    let made = make(&given, &[vec![(0, 15)], vec![(0, 5)]]);
+    let differences = made.differences();
+    assert_eq!(
+        differences,
+        ["record 0/12: calls for a record in 1, which the chain says is written and is not there, or holds something else".to_owned()]
     );
 }
 

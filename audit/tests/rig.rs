@@ -413,7 +413,7 @@ impl Made {
             let views = Store::open(&folder.path().join("views"), 1).await.unwrap();
             views.upsert(self.rows).await.unwrap();
             for ((view, partition), progress) in &mut self.progress {
-                progress.birth = views.begin(*view, *partition).await.unwrap();
+                progress.birth = views.begin(*view, *partition, Uuid::nil()).await.unwrap();
                 views.write_progress(*view, *partition, progress).await.unwrap();
             }
             views

@@ -196,10 +196,23 @@ fn a_wrong_reason_and_unreadable_bytes_are_found() {
 #[test]
 fn each_word_of_a_progress_row_is_held_against_the_log() {
     let key = (View::Users, Partition(1));
-    found(
-        |made| made.progress.get_mut(&key).unwrap().ledger.counted += 1,
-        &["progress of users", "ledger"],
-    );
+    let counts: [fn(&mut schemas::Ledger) -> &mut u64; 9] = [
+        |ledger| &mut ledger.records,
+        |ledger| &mut ledger.copies,
+        |ledger| &mut ledger.counted,
+        |ledger| &mut ledger.duplicate,
+        |ledger| &mut ledger.rerouted,
+        |ledger| &mut ledger.reversed,
+        |ledger| &mut ledger.held,
+        |ledger| &mut ledger.repeated,
+        |ledger| &mut ledger.noted,
+    ];
+    for count in counts {
+        found(
+            |made| *count(&mut made.progress.get_mut(&key).unwrap().ledger) += 1,
+            &["progress of users", "ledger"],
+        );
+    }
     found(
         |made| made.progress.get_mut(&key).unwrap().max_append_ms += 1,
         &["newest append time"],

@@ -138,5 +138,6 @@ pub(crate) async fn open_store(config: &Config, generation: &Generation) -> anyh
     let store = views::Store::open(&folder, generation.number).await;
     let store = store.with_context(|| format!("the views in {}", folder.display()))?;
     store.probe().await?;
+    store.check_log(generation.changelog_id).await?;
     Ok(store)
 }

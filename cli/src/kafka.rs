@@ -140,7 +140,7 @@ pub(crate) async fn open_store(
     let settings = store_config(config, generation.number, generation.user_buckets)?;
     loop {
         let opened = match views::Store::connect(settings.clone()).await {
-            Ok(store) => store.probe().await.map(|()| store),
+            Ok(store) => checked(store, generation).await,
             Err(error) => Err(error),
         };
         match opened {
@@ -150,6 +150,13 @@ pub(crate) async fn open_store(
         }
         wait(shutdown).await?;
     }
+}
+
+/// The store, if it is what it should be, and of this log.
+async fn checked(store: views::Store, generation: &Generation) -> Result<views::Store, views::Error> {
+    store.probe().await?;
+    store.check_log(generation.changelog_id).await?;
+    Ok(store)
 }
 
 /// Opens the handles of lanes on Kafka.

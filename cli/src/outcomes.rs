@@ -14,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
+use uuid::Uuid;
 use views::cassandra;
 
 /// Longest wait for a store before the events are appended without it.
@@ -41,6 +42,7 @@ pub(crate) struct Later {
 pub(crate) struct Parts {
     pub(crate) store: cassandra::Config,
     pub(crate) generation: u32,
+    pub(crate) changelog_id: Uuid,
     pub(crate) chain: log::kafka::Settings,
     pub(crate) metrics: query_api::Metrics,
     pub(crate) shutdown: Shutdown,
@@ -76,6 +78,7 @@ impl Later {
     async fn connect(&self) -> Result<Outcomes, views::Error> {
         let parts = &self.parts;
         let store = views::Store::connect(parts.store.clone()).await?;
+        store.check_log(parts.changelog_id).await?;
         let progress = ProgressWatch::start(store.clone(), parts.metrics.clone(), parts.shutdown.clone());
         let chain = parts.chain.clone();
         let open: query_api::OpenChain =

@@ -242,6 +242,7 @@ fn later_outcomes(
     let later = outcomes::Later::new(outcomes::Parts {
         store: kafka::store_config(world.config, generation.number, generation.user_buckets)?,
         generation: generation.number,
+        changelog_id: generation.changelog_id,
         chain,
         metrics: query_api::Metrics::new(&world.metrics)?,
         shutdown: world.shutdown.clone(),
@@ -335,6 +336,7 @@ fn start(
         lanes: config.lanes,
         projector: projector::Settings {
             generation: generation.number,
+            changelog_id: generation.changelog_id,
             flush_interval: ms(config.flush_interval_ms),
             bulk_flush_interval: ms(config.bulk_flush_interval_ms),
             dirty_rows: DIRTY_ROWS,

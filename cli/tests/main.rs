@@ -276,6 +276,46 @@ fn a_dedup_index_that_fills_is_told_in_time_and_ends_the_counting_rather_than_fo
     rig.set(&["aggregator.dedup_max_keys=12", "embedded.partitions=1"]);
     rig.start();
     rig.post_events("text/csv", rows(0..1).as_bytes());
-    assert_eq!([rig.ledger("counted"), rig.ledger("duplicates")], [10, 1]);
+    assert_eq!([rig.ledger("counted"), rig.ledger("duplicate")], [10, 1]);
+    rig.audit();
+}
+
+/// The views of another log would be told as if they were counted.
+#[test]
+fn views_that_were_filled_from_another_log_are_refused_at_the_start() {
+    let mut rig = rig::Rig::new();
+    rig.post_events(
+        "text/csv",
+        b"user_id,event_type,timestamp\nu1,click,2025-11-04T10:00:00Z\n",
+    );
+    rig.audit();
+    std::fs::rename(rig.path("data/log"), rig.path("log-of-before")).unwrap();
+    let run = || {
+        let data = rig.path("data");
+        let mut command = tidemark();
+        command.args([
+            "run",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--data",
+        ]);
+        command.arg(data).output().unwrap()
+    };
+    let refused = run();
+    assert_eq!(refused.status.code(), Some(70), "{}", text(&refused.stderr));
+    assert!(
+        text(&refused.stderr).contains("filled from another log"),
+        "{}",
+        text(&refused.stderr)
+    );
+    std::fs::remove_dir_all(rig.path("data/views")).unwrap();
+    rig.start();
+    rig.post_events(
+        "text/csv",
+        b"user_id,event_type,timestamp\nu2,click,2025-11-04T10:00:00Z\n",
+    );
+    assert_eq!(rig.ledger("counted"), 1);
     rig.audit();
 }

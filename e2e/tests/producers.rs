@@ -141,6 +141,48 @@ fn a_run_that_is_misplaced_in_every_record_is_rerouted_in_every_record() {
     audit(&world);
 }
 
+/// A broker looks at what compression leaves of a batch, so a record may be far longer than one of ours, and than a copy of it may be.
+#[test]
+fn a_record_that_is_longer_than_a_copy_may_be_is_refused_and_holds_up_nobody() {
+    let _turn = turn();
+    let world = Cluster::new("longer").unwrap();
+    let services = Services::start(&world, true);
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &world.broker);
+    config
+        .set("compression.type", "lz4")
+        .set("message.max.bytes", "8000000");
+    let producer: BaseProducer<Places> = config.create_with_context(Places::default()).unwrap();
+    let long = "x".repeat(3 * 1024 * 1024);
+    let almost = "x".repeat(900 * 1024);
+    let tenant = format!(r#"{{"tenant":"{almost}","user_id":"u1","event_type":"sale"}}"#);
+    for (key, value) in [("k", long.as_str()), (&long, "{}"), (&almost, &tenant)] {
+        let record = BaseRecord::to(&world.events_topic).key(key).payload(value);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+        producer.flush(PATIENCE).unwrap();
+    }
+    let places = producer.context();
+    assert_eq!(
+        places.right.load(Ordering::SeqCst) + places.wrong.load(Ordering::SeqCst),
+        3
+    );
+    produce(&world, "l", 0..1000);
+    let expected = counts_of(0..1000);
+    wait_until(|| expected.confirm(world.query_address).is_ok());
+    let ledger = Ledger::settled(world.query_address, SETTLE).unwrap();
+    assert_eq!((ledger.dead_lettered, ledger.balanced), (3, true), "{ledger:?}");
+    let letters = client::get_json(world.query_address, "/v1/dead-letters", PATIENCE).unwrap();
+    for letter in letters["dead_letters"].as_array().unwrap() {
+        let path = format!("/v1/dead-letters/{}", letter["id"].as_str().unwrap());
+        assert_eq!(
+            client::get(world.query_address, &path, PATIENCE).unwrap().status,
+            200
+        );
+    }
+    services.stop();
+    audit(&world);
+}
+
 /// Puts events onto the topic as any producer may: JSON, the record's key being the event's, and the client's default partitioner. How
 /// many of them lie in a wrong partition.
 pub(crate) fn produce(world: &Cluster, keys: &str, numbers: Range<u64>) -> u64 {

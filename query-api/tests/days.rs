@@ -109,7 +109,11 @@ async fn a_view_that_is_behind_the_log_or_was_emptied_never_answers_with_silent_
         changelog: Offset(1),
         ..Progress::default()
     };
-    fixture.store.begin(View::Days, Partition(0)).await.unwrap();
+    fixture
+        .store
+        .begin(View::Days, Partition(0), uuid::Uuid::nil())
+        .await
+        .unwrap();
     fixture
         .store
         .write_progress(View::Days, Partition(0), &former)

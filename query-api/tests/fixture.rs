@@ -339,7 +339,11 @@ impl Fixture {
             next: Offset(next),
             changelog: Offset(next),
             max_append_ms: NOW_MS - 1_000 - i64::from(partition),
-            birth: self.store.begin(view, Partition(partition)).await.unwrap(),
+            birth: self
+                .store
+                .begin(view, Partition(partition), Uuid::nil())
+                .await
+                .unwrap(),
             days,
             ledger,
             ..Progress::default()

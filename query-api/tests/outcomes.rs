@@ -229,7 +229,7 @@ impl World {
 /// Every view says so.
 async fn project(fixture: &Fixture, progress: &Progress) {
     for view in View::ALL {
-        let birth = fixture.store.begin(view, P).await.unwrap();
+        let birth = fixture.store.begin(view, P, uuid::Uuid::nil()).await.unwrap();
         let progress = Progress {
             birth,
             ..progress.clone()
@@ -360,7 +360,12 @@ async fn at_the_deadline_what_is_known_is_told_and_no_more() {
     let begun = world.outcomes.begin().await.unwrap();
     let progress = owner.progress(world.changelog.end());
     for view in View::ALL.into_iter().filter(|view| *view != View::Users) {
-        let birth = world.fixture.store.begin(view, P).await.unwrap();
+        let birth = world
+            .fixture
+            .store
+            .begin(view, P, uuid::Uuid::nil())
+            .await
+            .unwrap();
         let progress = Progress {
             birth,
             ..progress.clone()

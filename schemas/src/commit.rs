@@ -27,7 +27,7 @@ mod entries;
 mod ledger;
 mod record;
 
-pub use entries::Entries;
+pub use entries::{Entries, prefix};
 pub(crate) use ledger::{put_ledger, read_ledger};
 pub use part::{Part, cut, cut_at};
 pub use record::CommitRecord;

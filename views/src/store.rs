@@ -23,6 +23,19 @@ fn birth_place(partition: Partition) -> Partition {
     Partition(partition.0 | BIRTHS)
 }
 
+/// The id of a life, if it is of this log.
+fn of_log(view: View, life: &Progress, changelog_id: Uuid) -> Result<Uuid, Error> {
+    match life.chain == changelog_id {
+        true => Ok(life.birth),
+        false => Err(Error::Wrong(format!(
+            "the table of {} was filled from another log, whose changelog was {} (ours is {changelog_id}): bring that log back, or empty the \
+             store (truncate its tables, or move the folder of the embedded views away) and it is filled from this one",
+            view.name(),
+            life.chain
+        ))),
+    }
+}
+
 /// A view store of one generation; cheap to clone.
 #[derive(Clone, Debug)]
 pub enum Store {
@@ -119,23 +132,39 @@ impl Store {
     ///
     /// Ids of lives rise with the time of their beginning (UUID version 7, RFC 9562): of two progress rows of one stamp, one written
     /// for a life that is over, both stores keep the greater value, which must be the one of the present life.
-    pub async fn begin(&self, view: View, partition: Partition) -> Result<Uuid, Error> {
+    ///
+    /// A life says of which log it is, by the id of its changelog: rows of another one are [`Error::Wrong`].
+    pub async fn begin(&self, view: View, partition: Partition, changelog_id: Uuid) -> Result<Uuid, Error> {
         if let Some(life) = self.life(view, partition).await? {
-            return Ok(life);
+            return of_log(view, &life, changelog_id);
         }
         let life = Progress {
             birth: Uuid::now_v7(),
+            chain: changelog_id,
             changelog: BIRTH_STAMP,
             ..Progress::default()
         };
         self.write_progress(view, birth_place(partition), &life).await?;
         let kept = self.life(view, partition).await?;
-        kept.ok_or_else(|| Error::Away("a row just written is not there yet".into()))
+        let kept = kept.ok_or_else(|| Error::Away("a row just written is not there yet".into()))?;
+        of_log(view, &kept, changelog_id)
     }
 
-    async fn life(&self, view: View, partition: Partition) -> Result<Option<Uuid>, Error> {
-        let stored = self.stored(view).await?;
-        Ok(stored.get(&partition).and_then(|stored| stored.life))
+    /// Whether all that the tables hold is of the log with this changelog: [`Error::Wrong`] where it is not. To be asked at the start, by
+    /// whoever reads as by whoever writes, since the numbers of another log look like any others.
+    pub async fn check_log(&self, changelog_id: Uuid) -> Result<(), Error> {
+        for view in View::ALL {
+            let rows = self.progress_rows(view).await?;
+            for (_, life) in rows.iter().filter(|(place, _)| place.0 >= BIRTHS) {
+                of_log(view, life, changelog_id)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn life(&self, view: View, partition: Partition) -> Result<Option<Progress>, Error> {
+        let mut rows = self.progress_rows(view).await?;
+        Ok(rows.remove(&birth_place(partition)))
     }
 
     /// Writes how far `view` reflects `partition`, into that view's own table, stamped with `progress.changelog`.

@@ -3,6 +3,7 @@
 use futures::TryStreamExt;
 use schemas::row::{Progress, Row, RowKey, View};
 use schemas::{Day, Offset, Partition};
+use uuid::Uuid;
 use views::{Stamped, Store};
 
 pub fn day(tenant: &str, day: u32, event_type: &str, partition: u32, version: u64) -> Row {
@@ -76,7 +77,10 @@ pub fn progress(next: u64, changelog: u64) -> Progress {
 
 /// Progress in the present life of the view's table, which it begins if need be.
 pub async fn living(store: &Store, view: View, partition: u32, next: u64, changelog: u64) -> Progress {
-    let birth = store.begin(view, Partition(partition)).await.unwrap();
+    let birth = store
+        .begin(view, Partition(partition), Uuid::nil())
+        .await
+        .unwrap();
     Progress {
         birth,
         ..progress(next, changelog)

@@ -70,7 +70,10 @@ pub async fn progress_is_kept_per_view_and_partition(store: &Store) {
 
 pub async fn progress_of_another_life_is_not_believed(store: &Store) {
     let row = living(store, View::Days, 0, 5, 6).await;
-    assert_eq!(store.begin(View::Days, Partition(0)).await.unwrap(), row.birth);
+    assert_eq!(
+        store.begin(View::Days, Partition(0), Uuid::nil()).await.unwrap(),
+        row.birth
+    );
     store
         .write_progress(View::Days, Partition(0), &progress(5, 6))
         .await
@@ -90,8 +93,8 @@ pub async fn progress_of_another_life_is_not_believed(store: &Store) {
 pub async fn of_two_lives_the_later_ones_progress_holds_whichever_comes_last(store: &Store) {
     for partition in (0..8).map(Partition) {
         // A life of another table stands in for that of this table before it was emptied.
-        let former = store.begin(View::Users, partition).await.unwrap();
-        let present = store.begin(View::Days, partition).await.unwrap();
+        let former = store.begin(View::Users, partition, Uuid::nil()).await.unwrap();
+        let present = store.begin(View::Days, partition, Uuid::nil()).await.unwrap();
         let of = |birth| Progress {
             birth,
             ..progress(5, 6)

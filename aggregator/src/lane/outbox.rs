@@ -14,6 +14,7 @@ use log::batch::{Kind, Origin};
 use log::{AppendError, Chunk, LogError};
 use schemas::upload::{Fact, What};
 use schemas::{Offset, Partition};
+use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
 /// How long to leave the registry alone after a question.
@@ -116,8 +117,7 @@ impl Lane {
             let event = match decide(&record, partition, self.rules.partitions, &self.schemas) {
                 Decision::Held(event) => event,
                 Decision::NeedsSchema(id) => {
-                    // A full queue means that questions are on their way already.
-                    let _ = self.parts.questions.try_send(id);
+                    ask(&self.parts.questions, id)?;
                     self.wait_with_outbox(partition);
                     return Ok(None);
                 }
@@ -218,8 +218,7 @@ impl Lane {
                 self.parts.member.seek(*partition, held.source.next())?;
             } else if asked.is_none_or(|asked| asked.elapsed() >= ASK_EVERY) {
                 *asked = Some(Instant::now());
-                // A full queue means that questions are on their way already.
-                let _ = self.parts.questions.try_send(*id);
+                ask(&self.parts.questions, *id)?;
             }
         }
         let waiting = self
@@ -285,4 +284,12 @@ fn copy(from: Partition, record: &Misplaced) -> Chunk {
     };
     chunk.push_copy(&record.key, &record.value, origin);
     chunk
+}
+
+/// Asks the registry for a schema. A full queue means that questions are on their way already.
+fn ask(questions: &SyncSender<u32>, id: u32) -> Result<(), Ended> {
+    match questions.try_send(id) {
+        Ok(()) | Err(TrySendError::Full(_)) => Ok(()),
+        Err(TrySendError::Disconnected(_)) => Err(Ended::Again("nobody asks the registry any more".into())),
+    }
 }

@@ -4,7 +4,7 @@ use super::held::{Phase, Waiting};
 use super::{Ended, Lane};
 use crate::follow;
 use crate::source::ReadBack;
-use log::{ChainEvent, LogError};
+use log::{ChainEvent, LogError, LogReader};
 use schemas::{Offset, Partition};
 use std::time::{Duration, Instant};
 
@@ -123,8 +123,18 @@ impl Lane {
     }
 
     fn start(&mut self, partition: Partition) -> Result<(), Ended> {
-        let (first, end) = match self.parts.reader.range(partition) {
-            Ok(range) => range,
+        let Some(held) = self.held.get(&partition) else {
+            return Ok(());
+        };
+        let (next, newest) = (held.source.next(), held.source.chain.max_append_ms);
+        let reader = &mut self.parts.reader;
+        let looked = reader.range(partition).and_then(|(first, end)| {
+            check_range(partition, next, first, end)?;
+            check_last(reader.as_mut(), partition, (first, next), newest)?;
+            Ok(end)
+        });
+        let end = match looked {
+            Ok(end) => end,
             Err(LogError::Away(reason)) => {
                 tracing::warn!(lane = self.settings.name, %partition, reason, "the event log is away");
                 return Ok(());
@@ -134,7 +144,6 @@ impl Lane {
         let Some(held) = self.held.get_mut(&partition) else {
             return Ok(());
         };
-        check_range(partition, held.source.next(), first, end)?;
         let unsent = held.source.take_unsent();
         self.resend(partition, &unsent)?;
         let Some(held) = self.held.get_mut(&partition) else {
@@ -151,18 +160,96 @@ impl Lane {
 }
 
 /// What the chain concluded must be on the log, and what it did not conclude must be there still.
-fn check_range(partition: Partition, next: Offset, first: Offset, end: Offset) -> Result<(), Ended> {
+fn check_range(partition: Partition, next: Offset, first: Offset, end: Offset) -> Result<(), LogError> {
     if next > end {
-        return Err(Ended::Stopped(format!(
+        return Err(LogError::Wrong(format!(
             "`events` {partition} ends at {end}, but {next} is counted: the log was truncated or re-created; \
              restore it, or make a new generation with `tidemark migrate`"
         )));
     }
     if next < first {
-        return Err(Ended::Stopped(format!(
+        return Err(LogError::Wrong(format!(
             "`events` {partition} begins at {first}, but only what lies before {next} is counted: retention removed \
              records that were never counted; restore them, or make a new generation with `tidemark migrate`"
         )));
     }
     Ok(())
+}
+
+/// The last record that the chain concluded must be the one that lies there: a log that lost its end and grew again has a newer one in its
+/// place, and whatever lies before `next` would never be looked at.
+fn check_last(
+    reader: &mut dyn LogReader,
+    partition: Partition,
+    (first, next): (Offset, Offset),
+    newest_ms: i64,
+) -> Result<(), LogError> {
+    let last = next.0.checked_sub(1).map(Offset);
+    let Some(last) = last.filter(|last| *last >= first) else {
+        return Ok(());
+    };
+    let batch = reader.read(partition, last, next, 1)?;
+    match batch.iter().find(|record| record.append_ms > newest_ms) {
+        None => Ok(()),
+        Some(record) => Err(LogError::Wrong(format!(
+            "`events` {partition} has another record at {} than the one that was counted: it came later than all that was counted. The log lost \
+             its end and grew again; restore it, or make a new generation with `tidemark migrate`",
+            record.offset
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use log::RecordBatch;
+
+    /// Records 0 to 9, appended a second after each other from this time on.
+    struct Log(i64);
+
+    impl LogReader for Log {
+        fn range(&mut self, _: Partition) -> Result<(Offset, Offset), LogError> {
+            Ok((Offset(0), Offset(10)))
+        }
+
+        fn read(
+            &mut self,
+            partition: Partition,
+            next: Offset,
+            end: Offset,
+            _: usize,
+        ) -> Result<RecordBatch, LogError> {
+            let mut batch = RecordBatch::new(partition);
+            for offset in next.0..end.0 {
+                batch.push(log::Record {
+                    offset: Offset(offset),
+                    append_ms: self.0 + i64::try_from(offset).unwrap_or(0) * 1_000,
+                    key: None,
+                    value: Some(b"{}"),
+                    origin: None,
+                    kind: log::batch::Kind::Event,
+                    redrive: None,
+                });
+            }
+            Ok(batch)
+        }
+    }
+
+    #[test]
+    fn a_log_that_lost_its_end_and_grew_again_is_seen_by_the_record_that_came_in_its_place() {
+        let check = |from_ms, next, newest_ms| {
+            check_last(
+                &mut Log(from_ms),
+                Partition(0),
+                (Offset(2), Offset(next)),
+                newest_ms,
+            )
+        };
+        assert!(check(0, 8, 7_000).is_ok());
+        // Counted to 8 when its newest was of 7,000; what lies there now came an hour later.
+        assert!(matches!(check(3_600_000, 8, 7_000), Err(LogError::Wrong(_))));
+        // Nothing was counted yet, or what was is not kept any more.
+        assert!(check(3_600_000, 0, 0).is_ok());
+        assert!(check(3_600_000, 2, 1_000).is_ok());
+    }
 }

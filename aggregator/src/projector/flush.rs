@@ -12,6 +12,7 @@ use schemas::{Offset, Partition};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 use views::Error;
 
 /// Rows handed to the store at once at most while a budget holds: short enough for an even pace.
@@ -108,14 +109,14 @@ impl Flush {
 /// with what is wrong with the store.
 pub(super) async fn begin<S: Sink>(
     sink: &S,
-    partition: Partition,
+    (partition, changelog_id): (Partition, Uuid),
     patience: &Patience,
     stop: &CancellationToken,
 ) -> Option<Result<Standings, String>> {
     let read = || async {
         let mut standings = Standings::new();
         for view in View::ALL {
-            let life = sink.begin(view, partition).await?;
+            let life = sink.begin(view, partition, changelog_id).await?;
             let stored = sink.stored(view).await?;
             standings.insert(view, Standing::of(life, stored.get(&partition)));
         }

@@ -17,7 +17,13 @@ pub trait Sink: Clone + Send + Sync + 'static {
     fn upsert(&self, rows: Vec<Row>) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// The life of a view's table for this partition: read, or begun where the table has none. A later life has a greater id.
-    fn begin(&self, view: View, partition: Partition) -> impl Future<Output = Result<Uuid, Error>> + Send;
+    /// What was filled from the log of another changelog is [`Error::Wrong`].
+    fn begin(
+        &self,
+        view: View,
+        partition: Partition,
+        changelog_id: Uuid,
+    ) -> impl Future<Output = Result<Uuid, Error>> + Send;
 
     /// Writes how far a view reflects a partition, into that view's own table.
     fn write_progress(
@@ -36,8 +42,8 @@ impl Sink for views::Store {
         Self::upsert(self, rows).await
     }
 
-    async fn begin(&self, view: View, partition: Partition) -> Result<Uuid, Error> {
-        Self::begin(self, view, partition).await
+    async fn begin(&self, view: View, partition: Partition, changelog_id: Uuid) -> Result<Uuid, Error> {
+        Self::begin(self, view, partition, changelog_id).await
     }
 
     async fn write_progress(

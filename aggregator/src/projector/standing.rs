@@ -5,6 +5,7 @@
 //! nothing before that is missing.
 
 use schemas::Offset;
+use schemas::commit::BatchId;
 use schemas::row::View;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -19,6 +20,8 @@ pub(super) struct Standing {
     pub(super) next: Offset,
     /// Next offset on the changelog of the progress that says so.
     pub(super) changelog: Offset,
+    /// The last commit record that its rows were said to hold when the projection began.
+    pub(super) chain: BatchId,
 }
 
 /// The standing of every view's table.
@@ -33,6 +36,7 @@ impl Standing {
             life,
             next: believed.map_or(Offset(0), |progress| progress.next),
             changelog: believed.map_or(Offset(0), |progress| progress.changelog),
+            chain: believed.map_or(BatchId::nil(), |progress| progress.chain),
         }
     }
 
@@ -81,6 +85,7 @@ mod tests {
             life: Uuid::from_u128(2),
             next: Offset(next),
             changelog: Offset(changelog),
+            chain: BatchId::nil(),
         }
     }
 

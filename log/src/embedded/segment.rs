@@ -102,7 +102,7 @@ impl Segment {
     pub(super) fn broken(&self, position: u64, what: &str) -> LogError {
         LogError::Wrong(format!(
             "{} at byte {position}: {what}. What was acknowledged here is damaged, so nothing is cut: restore the log's \
-             folder from a copy, or move it away and start with an empty one",
+             folder from a copy, or move it and the folder of the views away and start with empty ones",
             self.path.display()
         ))
     }

@@ -133,6 +133,7 @@ fn put_source(out: &mut Vec<u8>, source: Option<Source>) {
 }
 
 /// The longest prefix of `text` that ends between characters and has at most `limit` bytes.
-fn prefix(text: &str, limit: usize) -> &str {
+#[must_use]
+pub fn prefix(text: &str, limit: usize) -> &str {
     text.get(..text.floor_char_boundary(limit)).unwrap_or_default()
 }
