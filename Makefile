@@ -6,11 +6,13 @@ BIN := target/release/tidemark
 DENY := target/tools/bin/cargo-deny
 SCHEMATHESIS := target/schemathesis
 
-.PHONY: run check test prove bench engines-up engines-down tools browser schemathesis
+.PHONY: run release check test prove bench engines-up engines-down tools browser schemathesis
 
-run: tools ## build, start everything in one process, load the sample, go on serving
-	cargo build --release --locked -p cli
+run: release ## build, start everything in one process, load the sample, go on serving
 	$(BIN) run --load sample/events.csv
+
+release: tools ## the program
+	cargo build --release --locked -p cli
 
 tools: ## what builds need beside Rust: a C compiler and zlib's headers for librdkafka
 	@command -v cc >/dev/null && command -v make >/dev/null || { apt-get update && apt-get install -y build-essential; }
@@ -45,8 +47,7 @@ test: tools browser schemathesis engines-up ## all tests, on the real engines an
 # choose other features of the dependencies, and build those again.
 prove: export TIDEMARK_ENGINES_INSTANCE ?= prove
 prove: export TIDEMARK_ENGINES_PORT_BASE ?= 30090
-prove: tools engines-up ## the longer kill and fault runs
-	cargo build --release --locked -p cli
+prove: release engines-up ## the longer kill and fault runs
 	# Programs without a rule: moved away at once, so that nobody takes one for the other.
 	rm -rf target/controls; mkdir -p target/controls
 	for rule in without-chain-rule without-readback-rule; do \
