@@ -193,15 +193,16 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let line = |f: &mut fmt::Formatter<'_>, name: &str, next: &str, ledger: &Ledger, rest: [u64; 2]| {
             let dead_lettered: u64 = ledger.dead_lettered.iter().sum();
+            let others = ledger.reversed + ledger.held + ledger.repeated + ledger.noted;
             writeln!(
                 f,
-                "{name:>9} {next:>12} {:>12} {:>12} {:>12} {dead_lettered:>13} {:>10} {:>10} {:>10}",
+                "{name:>9} {next:>12} {:>12} {:>12} {:>12} {dead_lettered:>13} {:>10} {others:>10} {:>10} {:>10}",
                 ledger.records, ledger.counted, ledger.duplicate, ledger.rerouted, rest[0], rest[1]
             )
         };
         writeln!(
             f,
-            "partition  next offset      records      counted   duplicates  dead-lettered   rerouted superseded  in flight"
+            "partition  next offset      records      counted   duplicates  dead-lettered   rerouted     others superseded  in flight"
         )?;
         for part in &self.partitions {
             let rest = [part.superseded, part.in_flight];

@@ -6,7 +6,7 @@
 use crate::args::Keys;
 use crate::world::now;
 use service::access::file::{self, Error};
-use service::access::{Key, Wanted, rfc3339};
+use service::access::{Key, Scope, Wanted, rfc3339};
 use service::config::Config;
 use service::exit;
 use std::collections::BTreeMap;
@@ -70,6 +70,14 @@ fn create(command: &Keys, path: &Path, now_s: u64) -> Result<(), Failed> {
         Ok::<_, Failed>(())
     })?;
     eprintln!("key {id} is in {}; it is shown this once:", path.display());
+    let makes_others = |key: &Key| {
+        key.revoked_s.is_none() && [Scope::Operator, Scope::Admin].iter().all(|scope| key.scopes.contains(scope))
+    };
+    if !file::read(path)?.iter().any(makes_others) {
+        eprintln!(
+            "no key has the scopes operator and admin: to a server that follows this file, nobody may make keys or see ledger and dead letters over HTTP"
+        );
+    }
     let shown = writeln!(std::io::stdout(), "{}", text.reveal());
     shown.map_err(|_| {
         Failed(

@@ -51,6 +51,20 @@ fn refused_rows_lie_in_the_side_file_and_count_once_when_mended_and_sent() {
 }
 
 #[test]
+fn a_side_file_is_mended_row_by_row_and_sent_each_time() {
+    let mut rig = Rig::new();
+    rig.write("a.csv", "userId,type,amount\nu0,t,1\nu1,t,x1\nu2,t,x2\n");
+    rig.send(&["a.csv"]).ended(2).said("1 accepted, 2 refused");
+    let side = "a.csv.refused.csv";
+    rig.write(side, rig.read(side).replace("x1", "1"));
+    rig.send(&[side]).ended(2).said("1 accepted, 1 refused");
+    rig.write(side, rig.read(side).replace("x2", "2"));
+    rig.send(&[side, "--wait"]).ended(0).said("2 accepted");
+    assert_eq!((rig.ledger("counted"), rig.ledger("duplicate")), (3, 1));
+    rig.audit();
+}
+
+#[test]
 fn refused_lines_of_json_can_be_mended_and_sent_too() {
     let rig = Rig::new();
     rig.write(

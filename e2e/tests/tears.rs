@@ -345,11 +345,14 @@ fn never_without_a_generation(seen: &Mutex<Vec<i32>>, at_least: usize) {
 
 /// Waits until what is in flight is little: after a session has passed only the other owner can have concluded it.
 fn others_conclude(world: &Cluster) {
-    let ask = || Ledger::ask(world.query_address, PATIENCE).unwrap();
-    let (before, deadline) = (ask().counted, Instant::now() + SETTLE);
+    // No answer while a partition that nobody had projected yet stands still with its owner.
+    let ask = || Ledger::ask(world.query_address, PATIENCE).ok();
+    let before = ask().map_or(0, |ledger| ledger.counted);
+    let deadline = Instant::now() + SETTLE;
     loop {
         let ledger = ask();
-        if ledger.counted > before + 2 * RATE && ledger.in_flight < RATE {
+        let is_little = |ledger: &Ledger| ledger.counted > before + 2 * RATE && ledger.in_flight < RATE;
+        if ledger.as_ref().is_some_and(is_little) {
             return;
         }
         assert!(Instant::now() < deadline, "nobody took over: {ledger:?}");

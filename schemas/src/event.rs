@@ -178,7 +178,8 @@ fn has_control(text: &str) -> bool {
     text.chars().any(char::is_control)
 }
 
-fn check_time(time: Timestamp, accepted_at: Timestamp) -> Result<(), Invalid> {
+/// Checks a time: within the years that are taken, and at most 24 hours ahead of the acceptance.
+pub fn check_time(time: Timestamp, accepted_at: Timestamp) -> Result<(), Invalid> {
     if time < FIRST || time >= END {
         let message = format!(
             "must lie in the years {} to {}",

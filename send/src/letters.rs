@@ -327,8 +327,9 @@ impl Sum {
                 false => words.join(", "),
             }
         };
+        let letters = if self.redriven == 1 { "letter" } else { "letters" };
         format!(
-            "{} letters {} ({}); skipped: {}",
+            "{} {letters} {} ({}); skipped: {}",
             self.redriven,
             if dry_run { "would be redriven" } else { "redriven" },
             counts(&self.by_reason),

@@ -85,7 +85,7 @@ async fn of_file(path: &Path, args: &Args, client: &Client) -> Result<Plan, Faul
     };
     let mut content = Content::open(path).map_err(reading)?;
     let opening = Opening::read(&mut content, Some(path), args.format).map_err(|fault| fault.of(&name))?;
-    let is_side = side::is_one(&opening.first);
+    let is_side = opening.is_side();
     let mut state = match of_old(path, old, is_side, args, client).await? {
         Some(state) => state,
         None => {
@@ -401,6 +401,12 @@ impl Opening {
         };
         self.first.drain(..at);
         Ok(())
+    }
+
+    /// Whether it is a side file, by its header or, of JSON, by its first rows.
+    fn is_side(&self) -> bool {
+        let header = self.header.as_ref().map(|(text, _)| text);
+        side::is_one(header.unwrap_or(&self.first))
     }
 
     fn shape(&self, map: &[(String, String)]) -> Result<Shape, Fault> {

@@ -5,7 +5,9 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Log, LogFormat};
@@ -26,18 +28,14 @@ pub enum Error {
 /// # Errors
 /// See [`Error`].
 pub fn init(log: &Log) -> Result<(), Error> {
-    let filter = EnvFilter::try_new(&log.filter)?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    let set = match log.format {
-        LogFormat::Text => lines
-            .with_ansi(std::io::stderr().is_terminal())
-            .finish()
-            .try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
+    let filter: Targets = log.filter.parse()?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match log.format {
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    set.map_err(|_| Error::AlreadyInitialised)?;
+    let set = tracing_subscriber::registry().with(lines).with(filter);
+    set.try_init().map_err(|_| Error::AlreadyInitialised)?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
 }

@@ -61,6 +61,7 @@ function shown({ uploads, next_cursor, as_of }, { cursor, go, about }) {
         number('Accepted', (upload) => upload.accepted),
         number('Refused', (upload) => upload.invalid),
         number('Counted', (upload) => upload.ledger.counted),
+        number('Duplicates', (upload) => upload.ledger.duplicate),
         number('Dead letters', (upload) => upload.ledger.dead_lettered),
         number('To go', (upload) => upload.ledger.in_flight),
       ], uploads, { stacks: true, empty: 'None on this page; there may be some on the next.' }),

@@ -5,11 +5,13 @@ use super::{Tally, read};
 use crate::QueryApi;
 use crate::caller::Caller;
 use crate::cursor::Position;
+use crate::decoded::decode;
 use crate::letters::LogRecord;
 use crate::params::invalid;
 use crate::tries::{Letter, State};
 use log::Chunk;
 use log::batch::{Kind, Origin};
+use schemas::event::check_time;
 use schemas::input::{KeyContext, Raw};
 use schemas::limits::RECORD_BYTES;
 use schemas::receipt::Receipt;
@@ -241,7 +243,7 @@ impl<'a> Work<'a> {
             edited: self.asked.event.is_some(),
         };
         let mended = match &self.asked.event {
-            Some(event) => Some(self.mend(letter, event.get().as_bytes())?),
+            Some(event) => Some(self.mend(letter, record, event.get().as_bytes())?),
             None => None,
         };
         let (key, value) = match &mended {
@@ -254,8 +256,9 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// The mended event, through the one door: its key and its bytes. Without a time of its own it has that of the letter.
-    fn mend(&self, letter: &Letter, sent: &[u8]) -> Result<(String, Vec<u8>), Problem> {
+    /// The mended event, through the one door: its key and its bytes. Without a time of its own it has that of the event in the letter, or, where
+    /// that has none or cannot be read, that at which the letter was accepted.
+    fn mend(&self, letter: &Letter, record: &LogRecord, sent: &[u8]) -> Result<(String, Vec<u8>), Problem> {
         let tenant = match (&*letter.tenant, &self.asked.tenant) {
             ("", Some(named)) => named.as_str(),
             ("", None) => {
@@ -284,6 +287,12 @@ impl<'a> Work<'a> {
         raw.idempotency_key = Some(key.as_str().into());
         let event = raw.into_event(&mut context);
         let mut event = event.map_err(|wrong| event_invalid(&wrong))?;
+        let own_schema = self.api.generation.schema_id;
+        let was = decode(record.key.as_deref(), record.value.as_deref(), context.accepted_at, own_schema).ok();
+        let was = was.filter(|was| !was.occurred_at_assigned && check_time(was.occurred_at, context.accepted_at).is_ok());
+        if let (true, Some(was)) = (event.occurred_at_assigned, was) {
+            (event.occurred_at, event.occurred_at_assigned) = (was.occurred_at, false);
+        }
         if let Some((upload, row)) = letter.row.upload {
             event.upload_id = Some(upload);
             event.row = i64::try_from(row).ok().filter(|row| *row > 0);

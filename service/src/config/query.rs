@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 use super::check::Checks;
 
@@ -110,7 +110,7 @@ impl Default for Log {
 
 impl Log {
     pub(super) fn check(&self, checks: &mut Checks<'_>) {
-        let fits = EnvFilter::try_new(&self.filter).is_ok();
+        let fits = self.filter.parse::<Targets>().is_ok();
         checks.that(
             fits,
             "log.filter",
