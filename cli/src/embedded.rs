@@ -7,6 +7,7 @@ use log::embedded::{EmbeddedLog, Settings};
 use log::{Appender, ChainReader, Lane, LogError, LogReader};
 use schemas::generation::{FOLD_VERSION, Generation, PARTITIONER};
 use schemas::key::Secret;
+use schemas::{Offset, Partition};
 use service::config::Config;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<(Arc<EmbeddedLog>, Generat
     let generation = match log.generation()? {
         Some(generation) => generation,
         None => {
+            refuse_without_generation(&log)?;
             let made = new_generation(
                 log.partitions(),
                 (log.events_id(), log.changelog_id()),
@@ -54,6 +56,20 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<(Arc<EmbeddedLog>, Generat
     };
     check(&generation, &log)?;
     Ok((log, generation))
+}
+
+/// What was counted was counted under the secret of a generation: under another one each key would count a second time.
+fn refuse_without_generation(log: &EmbeddedLog) -> anyhow::Result<()> {
+    let (mut reader, mut chain) = (log.reader(), log.chain_reader());
+    for partition in (0..log.partitions()).map(Partition) {
+        let (_, end) = reader.range(partition)?;
+        anyhow::ensure!(
+            end.max(chain.mark(partition)?) == Offset(0),
+            "the folder holds a log, but its generation.json is gone: put it back from a copy, or move the whole data folder away and start with \
+             an empty one"
+        );
+    }
+    Ok(())
 }
 
 /// A new generation with a fresh secret.

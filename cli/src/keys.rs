@@ -71,7 +71,10 @@ fn create(command: &Keys, path: &Path, now_s: u64) -> Result<(), Failed> {
     })?;
     eprintln!("key {id} is in {}; it is shown this once:", path.display());
     let makes_others = |key: &Key| {
-        key.revoked_s.is_none() && [Scope::Operator, Scope::Admin].iter().all(|scope| key.scopes.contains(scope))
+        key.revoked_s.is_none()
+            && [Scope::Operator, Scope::Admin]
+                .iter()
+                .all(|scope| key.scopes.contains(scope))
     };
     if !file::read(path)?.iter().any(makes_others) {
         eprintln!(

@@ -2,7 +2,9 @@
 //! checked and left as it is.
 
 use crate::{embedded, kafka, registry};
-use log::kafka::{Admin, Plan};
+use log::ChainReader;
+use log::kafka::{Admin, KafkaChainReader, Plan, Settings};
+use schemas::{Offset, Partition};
 use service::config::Config;
 use service::exit;
 
@@ -21,6 +23,7 @@ pub(crate) fn run(runtime: &tokio::runtime::Runtime, config: &Config) -> anyhow:
         let generation = match admin.generation()? {
             Some(generation) => generation,
             None => {
+                refuse_without_generation(&settings, config.kafka.partitions)?;
                 let id = |name: &str| {
                     let topic = found.iter().find(|topic| topic.name == name);
                     topic
@@ -52,4 +55,19 @@ pub(crate) fn run(runtime: &tokio::runtime::Runtime, config: &Config) -> anyhow:
         );
         Ok(exit::OK)
     })
+}
+
+/// What was counted was counted under the secret of a generation: under another one each key would count a second time.
+fn refuse_without_generation(settings: &Settings, partitions: u32) -> anyhow::Result<()> {
+    let mut chain = KafkaChainReader::new(settings)?;
+    for partition in (0..partitions).map(Partition) {
+        anyhow::ensure!(
+            chain.mark(partition)? == Offset(0),
+            "{} holds commit records, but {} has no generation: bring that topic back, or remove the changelog, and the events with it unless all \
+             of them shall be counted anew",
+            settings.changelog,
+            settings.generations
+        );
+    }
+    Ok(())
 }

@@ -150,6 +150,7 @@ pub(crate) fn aggregate(
             .unwrap_or_else(|| format!("pid-{}", std::process::id()));
         let handles = Arc::new(kafka::KafkaHandles::new(config, settings, &generation)?);
         let running = start(&world, &generation, handles, store, &name)?;
+        world.started.ready();
         shutdown.begun().await;
         finish(&world, Some(running), admin).await
     })

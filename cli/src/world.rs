@@ -7,7 +7,7 @@ use service::access::Access;
 use service::api::Api;
 use service::config::Config;
 use service::metrics::Registry;
-use service::readiness::Readiness;
+use service::readiness::{Condition, Readiness};
 use service::shutdown::Shutdown;
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
@@ -28,6 +28,8 @@ pub(crate) struct World<'a> {
     pub(crate) config: &'a Config,
     pub(crate) metrics: Registry,
     pub(crate) readiness: Readiness,
+    /// All parts are there: until then nothing else is asked.
+    pub(crate) started: Condition,
     pub(crate) shutdown: Shutdown,
     access: Access,
     admin_shutdown: Shutdown,
@@ -39,11 +41,13 @@ impl<'a> World<'a> {
         // What is named must be there, so that a mount that failed opens nothing.
         let must_be = config.access.keys_file.is_some();
         let access = Access::open(&config.keys_file(), must_be, &PUBLIC, &metrics)?;
+        let readiness = Readiness::new(shutdown);
         Ok(Self {
             config,
             metrics,
             access,
-            readiness: Readiness::new(shutdown),
+            started: readiness.condition("start"),
+            readiness,
             shutdown: shutdown.clone(),
             admin_shutdown: Shutdown::new(),
         })
@@ -93,6 +97,7 @@ impl<'a> World<'a> {
         let metrics = service::http::Metrics::new(&self.metrics)?;
         let (access, limits) = (self.access.clone(), &self.config.http);
         let watching = tokio::spawn(access.clone().watch(self.shutdown.clone()));
+        self.started.ready();
         service::http::serve(listener, router, limits, metrics, access, self.shutdown.clone()).await?;
         self.shutdown.begin();
         watching.await?;

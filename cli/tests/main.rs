@@ -319,3 +319,44 @@ fn views_that_were_filled_from_another_log_are_refused_at_the_start() {
     assert_eq!(rig.ledger("counted"), 1);
     rig.audit();
 }
+
+/// Under another secret each key would count a second time.
+#[test]
+fn a_log_whose_generation_is_gone_or_changed_is_refused_at_the_start() {
+    let mut rig = rig::Rig::new();
+    rig.post_events(
+        "text/csv",
+        b"user_id,event_type,timestamp\nu1,click,2025-11-04T10:00:00Z\n",
+    );
+    rig.audit();
+    let path = rig.path("data/log/generation.json");
+    let was = std::fs::read_to_string(&path).unwrap();
+    let refused = |rig: &rig::Rig, why: &str| {
+        let mut command = tidemark();
+        command.args([
+            "run",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--data",
+        ]);
+        let refused = command.arg(rig.path("data")).output().unwrap();
+        assert_eq!(refused.status.code(), Some(70), "{}", text(&refused.stderr));
+        assert!(text(&refused.stderr).contains(why), "{}", text(&refused.stderr));
+    };
+    std::fs::remove_file(&path).unwrap();
+    refused(&rig, "generation.json is gone");
+    let (before, secret) = was.split_once("secret\": \"").unwrap();
+    let digit = if secret.starts_with('0') { "1" } else { "0" };
+    std::fs::write(&path, format!("{before}secret\": \"{digit}{}", &secret[1..])).unwrap();
+    refused(&rig, "is not as it was written");
+    std::fs::write(&path, was).unwrap();
+    rig.start();
+    rig.post_events(
+        "text/csv",
+        b"user_id,event_type,timestamp\nu1,click,2025-11-04T10:00:00Z\n",
+    );
+    assert_eq!([rig.ledger("counted"), rig.ledger("duplicate")], [1, 1]);
+    rig.audit();
+}

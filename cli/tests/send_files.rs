@@ -1,7 +1,7 @@
 //! What `tidemark send` makes of its files: refused rows, other columns, older lines, patterns, standard input, dry runs, and
 //! what it says when it cannot.
 
-use crate::rig::Rig;
+use crate::rig::{Rig, until};
 use std::fmt::Write as _;
 
 #[test]
@@ -233,4 +233,62 @@ fn wrong_use_is_said_before_anything_is_sent() {
         rig.send(args).ended(code).said(text);
     }
     assert_eq!(rig.ledger("accepted"), 0);
+}
+
+#[test]
+fn nothing_is_written_over_but_files_of_ours() {
+    let rig = Rig::new();
+    let rows = "userId,type,amount\nu0,t,1\nu1,t,x1\n";
+    for name in ["a.csv", "other.csv"] {
+        rig.write(name, rows);
+    }
+    let (same, is_there) = ("are the same file", "is there");
+    for (args, why) in [
+        (&["a.csv", "--state", "a.csv"][..], same),
+        (&["a.csv", "--refused", "a.csv"], same),
+        (&["a.csv", "--state", "new", "--refused", "./new"], "same file"),
+        (&["a.csv", "--state", "other.csv"], is_there),
+        (&["a.csv", "--refused", "other.csv"], is_there),
+        (&["a.csv", "--state", "."], "is no file"),
+    ] {
+        rig.send(args).ended(64).said(why);
+        assert_eq!(
+            (rig.read("a.csv").as_str(), rig.read("other.csv").as_str()),
+            (rows, rows),
+            "{args:?}"
+        );
+    }
+    rig.send(&["a.csv"]).ended(2).said("1 accepted, 1 refused");
+}
+
+#[test]
+fn a_file_that_is_changed_while_it_is_sent_is_told() {
+    let rig = Rig::new();
+    let rows = |user: &str| {
+        let rows = (0..20_000).map(|n| format!("{user},t,1,k{n}\n"));
+        format!("userId,type,amount,key\n{}", rows.collect::<String>())
+    };
+    rig.write("a.csv", rows("u1"));
+    let mut sending = rig.sending(&[
+        "a.csv",
+        "--map",
+        "key=idempotency_key",
+        "--rate",
+        "10000",
+        "--slice-bytes",
+        "65536",
+    ]);
+    until("some are sent", || {
+        (rig.path("a.csv.send-state").exists()).then_some(())
+    });
+    rig.write("a.csv", rows("u2"));
+    assert_eq!(sending.end(), Some(65), "{}", rig.read("send.log"));
+    assert!(rig.read("send.log").contains("was changed while it was sent"));
+}
+
+#[test]
+fn a_terminal_obeys_no_name_of_a_column() {
+    let rig = Rig::new();
+    rig.write("a.csv", "a\u{1b}]0;x\u{7},b\n1,2\n");
+    rig.send(&["a.csv"]).ended(65).said("a\u{fffd}]0;x");
 }

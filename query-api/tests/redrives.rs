@@ -293,7 +293,9 @@ async fn a_mended_event_gets_the_letters_key_tenant_and_time() {
     // Of a letter whose event says when it happened, that is the time.
     let said = br#"{"user_id":"u9","event_type":"sale","occurred_at":"2025-10-01T10:00:00Z"}"#;
     let offset = fixture.log.append(1, at, Some(b"k"), Some(said));
-    fixture.letter_row("default", at, 1, offset, Reason::KeyConflict).await;
+    fixture
+        .letter_row("default", at, 1, offset, Reason::KeyConflict)
+        .await;
     let mended = json!({"user_id": "u9", "event_type": "sale", "amount": "12.50"});
     redrive(&fixture, json!({"ids": [format!("1-{offset}")], "event": mended})).await;
     let copies = fixture.log.copies();

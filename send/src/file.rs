@@ -7,6 +7,7 @@
 use crate::args::Args;
 use crate::client::{Client, Failed};
 use crate::deliver::{Delivery, Outcome, merge};
+use crate::identity::Look;
 use crate::inputs::Input;
 use crate::pace::Pace;
 use crate::plan::{self, Plan};
@@ -19,7 +20,7 @@ use crate::{Fault, exit, report, say};
 use futures::{StreamExt, stream};
 use schemas::receipt::Receipt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 
 /// Slices that are cut and wait to be sent.
@@ -68,6 +69,10 @@ async fn planned(input: &Input, args: &Args, client: &Client) -> Result<Ended, F
     let ended = match plan.state.done {
         true => Ok(true),
         false => run(&mut record, plan, &delivery).await,
+    };
+    let ended = match (ended, input) {
+        (Ok(true), Input::File(path)) if !record.was_done => record.unchanged(path).map(|()| true),
+        (ended, _) => ended,
     };
     delivery.progress.finish();
     let code = record.tell(ended, &delivery.progress);
@@ -206,6 +211,19 @@ impl<'a> Record<'a> {
         // Before the first row goes: where no state can be kept, nothing is begun.
         record.write_state()?;
         Ok(record)
+    }
+
+    /// Whether the file is still what it was when the first row was read. It may have grown: what follows is sent by the next run.
+    fn unchanged(&self, path: &Path) -> Result<(), Fault> {
+        let (was, is) = (&self.state.look, Look::at(path));
+        let is = is.map_err(|error| Fault::reading(&self.name, &error))?;
+        match is == *was || (is.length > was.length && is.head == was.head) {
+            true => Ok(()),
+            false => Err(Fault::new(
+                exit::DATA,
+                "was changed while it was sent: the server may have rows of what it was and of what it is",
+            )),
+        }
     }
 
     fn acknowledged(&mut self, slice: &Slice, outcome: Outcome, progress: &Progress) -> Result<(), Fault> {

@@ -124,10 +124,24 @@ pub(crate) fn report(fault: &Fault) -> u8 {
 /// Says something that is wrong, whatever was asked for.
 pub(crate) fn warn(text: &str) {
     // Nobody may be reading: that is no reason to stop.
-    let _ = writeln!(std::io::stderr(), "tidemark send: {text}");
+    let _ = writeln!(std::io::stderr(), "tidemark send: {}", plain(text));
 }
 
 /// Says what came of it.
 pub(crate) fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    let _ = writeln!(std::io::stdout(), "{}", plain(text));
+}
+
+/// Text without what a terminal would obey: names of files and columns are not ours.
+fn plain(text: &str) -> String {
+    let is_plain = |letter: &char| *letter == '\n' || *letter == '\t' || !letter.is_control();
+    text.chars()
+        .map(|letter| {
+            if is_plain(&letter) {
+                letter
+            } else {
+                char::REPLACEMENT_CHARACTER
+            }
+        })
+        .collect()
 }

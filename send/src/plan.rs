@@ -67,6 +67,7 @@ fn of_stdin(args: &Args, client: &Client) -> Result<Plan, Fault> {
     };
     let mut state = State::new(client.server(), opening.format, &args.map, Look::default(), whole);
     let side_path = side_path(Path::new("stdin"), args, &opening);
+    check_own(None, None, side_path.as_deref())?;
     finish(&mut state, opening, content, args, side_path, None)
 }
 
@@ -80,12 +81,14 @@ async fn of_file(path: &Path, args: &Args, client: &Client) -> Result<Plan, Faul
             .unwrap_or_else(|| with_suffix(path, state::SUFFIX))
     });
     let old = match &state_path {
-        Some(state_path) => old_state(state_path)?,
+        Some(state_path) => old_state(state_path, args.state.is_some())?,
         None => None,
     };
     let mut content = Content::open(path).map_err(reading)?;
     let opening = Opening::read(&mut content, Some(path), args.format).map_err(|fault| fault.of(&name))?;
     let is_side = opening.is_side();
+    let side_path = side_path(path, args, &opening);
+    check_own(Some(path), state_path.as_deref(), side_path.as_deref())?;
     let mut state = match of_old(path, old, is_side, args, client).await? {
         Some(state) => state,
         None => {
@@ -103,7 +106,6 @@ async fn of_file(path: &Path, args: &Args, client: &Client) -> Result<Plan, Faul
     let place = state.place.bytes.max(opening.end.bytes);
     let mut content = Content::open(path).map_err(reading)?;
     content.skip(place).map_err(reading)?;
-    let side_path = side_path(path, args, &opening);
     let mut plan = finish(&mut state, opening, content, args, side_path, state_path)?;
     (plan.total, plan.lock) = (Some(plan.state.whole.bytes), Some(lock));
     Ok(plan)
@@ -233,7 +235,40 @@ fn tell(args: &Args, text: &str) {
     }
 }
 
-fn old_state(path: &Path) -> Result<Option<State>, Fault> {
+/// The files that are written must not take the place of anything else.
+fn check_own(input: Option<&Path>, state: Option<&Path>, side: Option<&Path>) -> Result<(), Fault> {
+    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let all = [("the input", input), ("--state", state), ("--refused", side)];
+    let all: Vec<_> = all
+        .into_iter()
+        .filter_map(|(name, path)| path.map(|path| (name, path)))
+        .collect();
+    for (at, (name, path)) in all.iter().enumerate() {
+        if let Some((other, _)) = all.iter().take(at).find(|(_, other)| real(other) == real(path)) {
+            let text = format!("{other} and {name} are the same file, {}", path.display());
+            return Err(Fault::new(exit::USAGE, text));
+        }
+        if *name != "the input" && std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(Fault::new(
+                exit::USAGE,
+                format!("{name}: {} is no file", path.display()),
+            ));
+        }
+    }
+    match side {
+        Some(side) if !side::may_be_written(side).map_err(|error| Fault::writing(side, &error))? => {
+            let text = format!(
+                "{} is there, and no file of refused rows: --refused names another",
+                side.display()
+            );
+            Err(Fault::new(exit::USAGE, text))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The state that was written before. What is none of ours is not replaced where it was named by hand.
+fn old_state(path: &Path, is_named: bool) -> Result<Option<State>, Fault> {
     match State::read(path) {
         Ok(state) => Ok(state),
         Err(error)
@@ -242,6 +277,13 @@ fn old_state(path: &Path) -> Result<Option<State>, Fault> {
                 io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
             ) =>
         {
+            if is_named {
+                let text = format!(
+                    "--state: {} is there, and no state file of ours: name another",
+                    path.display()
+                );
+                return Err(Fault::new(exit::USAGE, text));
+            }
             crate::warn(&format!(
                 "{} is no state file of ours ({error}): begins with the first row",
                 path.display()

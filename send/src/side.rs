@@ -30,8 +30,22 @@ pub(crate) fn is_one(first: &[u8]) -> bool {
     first.windows(KEY.len()).any(|window| window == KEY.as_bytes())
 }
 
+/// Whether a side file may be at this path: nothing is there, or another side file, or nothing in it.
+pub(crate) fn may_be_written(path: &Path) -> io::Result<bool> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    let mut first = Vec::new();
+    file.take(FIRST_BYTES).read_to_end(&mut first)?;
+    Ok(first.is_empty() || is_one(&first))
+}
+
 /// A row that is no object, as text.
 const LINE: &str = "refused_line";
+/// Bytes within which a side file shows that it is one.
+const FIRST_BYTES: u64 = 64 * 1024;
 /// Most older side files that are kept.
 const OLDER: u32 = 1000;
 

@@ -164,13 +164,13 @@ fn check_range(partition: Partition, next: Offset, first: Offset, end: Offset) -
     if next > end {
         return Err(LogError::Wrong(format!(
             "`events` {partition} ends at {end}, but {next} is counted: the log was truncated or re-created; \
-             restore it, or make a new generation with `tidemark migrate`"
+             restore it from a copy, or begin with an empty log"
         )));
     }
     if next < first {
         return Err(LogError::Wrong(format!(
             "`events` {partition} begins at {first}, but only what lies before {next} is counted: retention removed \
-             records that were never counted; restore them, or make a new generation with `tidemark migrate`"
+             records that were never counted; restore them from a copy, or begin with an empty log"
         )));
     }
     Ok(())
@@ -193,7 +193,7 @@ fn check_last(
         None => Ok(()),
         Some(record) => Err(LogError::Wrong(format!(
             "`events` {partition} has another record at {} than the one that was counted: it came later than all that was counted. The log lost \
-             its end and grew again; restore it, or make a new generation with `tidemark migrate`",
+             its end and grew again; restore it from a copy, or begin with an empty log",
             record.offset
         ))),
     }

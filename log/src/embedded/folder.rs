@@ -102,13 +102,42 @@ impl Folder {
 
     /// The generation record; `None` before the first.
     pub(super) fn generation(&self) -> Result<Option<Generation>, LogError> {
-        read_json(&self.path.join(GENERATION_FILE))
+        let path = self.path.join(GENERATION_FILE);
+        let Some(Sealed { generation, crc32 }) = read_json(&path)? else {
+            return Ok(None);
+        };
+        match crc32 == seal(&path, &generation)? {
+            true => Ok(Some(generation)),
+            false => Err(LogError::Wrong(format!(
+                "{} is not as it was written: with another secret each key would count a second time. Put it back from a copy",
+                path.display()
+            ))),
+        }
     }
 
     /// Writes the generation record, whole or not at all.
     pub(super) fn set_generation(&self, generation: &Generation) -> Result<(), LogError> {
-        write_json(&self.path.join(GENERATION_FILE), generation)
+        let path = self.path.join(GENERATION_FILE);
+        let sealed = Sealed {
+            generation: generation.clone(),
+            crc32: seal(&path, generation)?,
+        };
+        write_json(&path, &sealed)
     }
+}
+
+/// The generation record as it lies in its file.
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    #[serde(flatten)]
+    generation: Generation,
+    /// Of the record's JSON.
+    crc32: u32,
+}
+
+fn seal(path: &Path, generation: &Generation) -> Result<u32, LogError> {
+    let bytes = serde_json::to_vec(generation).map_err(|error| away(path, &error.into()))?;
+    Ok(crc32fast::hash(&bytes))
 }
 
 /// A partition of a topic by its number.

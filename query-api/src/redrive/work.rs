@@ -288,8 +288,16 @@ impl<'a> Work<'a> {
         let event = raw.into_event(&mut context);
         let mut event = event.map_err(|wrong| event_invalid(&wrong))?;
         let own_schema = self.api.generation.schema_id;
-        let was = decode(record.key.as_deref(), record.value.as_deref(), context.accepted_at, own_schema).ok();
-        let was = was.filter(|was| !was.occurred_at_assigned && check_time(was.occurred_at, context.accepted_at).is_ok());
+        let was = decode(
+            record.key.as_deref(),
+            record.value.as_deref(),
+            context.accepted_at,
+            own_schema,
+        )
+        .ok();
+        let was = was.filter(|was| {
+            !was.occurred_at_assigned && check_time(was.occurred_at, context.accepted_at).is_ok()
+        });
         if let (true, Some(was)) = (event.occurred_at_assigned, was) {
             (event.occurred_at, event.occurred_at_assigned) = (was.occurred_at, false);
         }
