@@ -60,7 +60,7 @@ fn a_reversal_before_its_original_is_listed_redriven_and_counted_once() {
     let again = letters(&rig, &["redrive", "--reason", "reversal_unmatched", "--wait"]);
     assert_eq!(
         said(&again, 0),
-        "1 letters redriven (reversal_unmatched 1); skipped: redriven 1"
+        "1 letter redriven (reversal_unmatched 1); skipped: redriven 1"
     );
     let open = said(&letters(&rig, &["list", "--state", "open", "--json"]), 0);
     let open: Value = serde_json::from_str(&open).unwrap();
@@ -82,7 +82,7 @@ fn a_reversal_before_its_original_is_listed_redriven_and_counted_once() {
     let done = letters(&rig, &["redrive", id, "--event", file, "--wait"]);
     assert_eq!(
         said(&done, 0),
-        "1 letters redriven (reversal_unmatched 1); skipped: none"
+        "1 letter redriven (reversal_unmatched 1); skipped: none"
     );
     until("both letters are redriven", || {
         let listed = said(&letters(&rig, &["list", "--state", "redriven"]), 0);
@@ -120,7 +120,7 @@ fn what_is_left_out_and_what_is_wrong_have_exit_codes_of_their_own() {
     let forced = letters(&rig, &["redrive", &id, "--force", "--wait"]);
     assert_eq!(
         said(&forced, 0),
-        "1 letters redriven (reversal_unmatched 1); skipped: none"
+        "1 letter redriven (reversal_unmatched 1); skipped: none"
     );
     said(&letters(&rig, &["redrive", "0-99999"]), 2);
     for wrong in [

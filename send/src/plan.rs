@@ -80,15 +80,15 @@ async fn of_file(path: &Path, args: &Args, client: &Client) -> Result<Plan, Faul
             .clone()
             .unwrap_or_else(|| with_suffix(path, state::SUFFIX))
     });
-    let old = match &state_path {
-        Some(state_path) => old_state(state_path, args.state.is_some())?,
-        None => None,
-    };
     let mut content = Content::open(path).map_err(reading)?;
     let opening = Opening::read(&mut content, Some(path), args.format).map_err(|fault| fault.of(&name))?;
     let is_side = opening.is_side();
     let side_path = side_path(path, args, &opening);
     check_own(Some(path), state_path.as_deref(), side_path.as_deref())?;
+    let old = match &state_path {
+        Some(state_path) => old_state(state_path, args.state.is_some())?,
+        None => None,
+    };
     let mut state = match of_old(path, old, is_side, args, client).await? {
         Some(state) => state,
         None => {
@@ -235,9 +235,19 @@ fn tell(args: &Args, text: &str) {
     }
 }
 
+/// A path without detours, also of a file that is not there yet.
+fn real(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = || std::fs::canonicalize(folder.unwrap_or(Path::new(".")));
+    let new = || Some(folder().ok()?.join(path.file_name()?));
+    std::fs::canonicalize(path)
+        .ok()
+        .or_else(new)
+        .unwrap_or_else(|| path.to_owned())
+}
+
 /// The files that are written must not take the place of anything else.
 fn check_own(input: Option<&Path>, state: Option<&Path>, side: Option<&Path>) -> Result<(), Fault> {
-    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let all = [("the input", input), ("--state", state), ("--refused", side)];
     let all: Vec<_> = all
         .into_iter()

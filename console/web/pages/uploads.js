@@ -56,7 +56,7 @@ function shown({ uploads, next_cursor, as_of }, { cursor, go, about }) {
     el('section', { class: 'card' },
       table(`${counted(uploads.length, 'upload')} on this page, newest first`, [
         { name: 'Name', head: true, long: true, of: (upload) => el('a', { href: `#/uploads/${upload.upload}` }, upload.name || 'without a name') },
-        { name: 'Begun', of: (upload) => el('time', { datetime: upload.begun_at }, time(upload.begun_at)) },
+        { name: 'Begun', long: true, of: (upload) => el('time', { datetime: upload.begun_at }, time(upload.begun_at)) },
         { name: 'Status', of: statusOf },
         number('Accepted', (upload) => upload.accepted),
         number('Refused', (upload) => upload.invalid),
