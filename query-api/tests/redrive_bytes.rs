@@ -1,8 +1,9 @@
-//! Redrives, slice by slice: long records some at a time, so that memory is bounded, and a log that goes away between two slices.
+//! Redrives, slice by slice: long records some at a time, so that memory is bounded, and a log that goes away between two slices. And what a
+//! mended event has of the bytes of its letter.
 
 use crate::fixture::{Fixture, NOW_MS};
 use schemas::row::View;
-use schemas::{Reason, limits};
+use schemas::{Event, Reason, avro, limits};
 use serde_json::json;
 
 const PATH: &str = "/v1/dead-letters/redrive";
@@ -77,4 +78,24 @@ async fn a_redrive_that_the_log_leaves_between_two_slices_says_how_much_is_durab
         answer.body
     );
     assert!(answer.body["receipt"].is_string());
+}
+
+#[tokio::test]
+async fn a_mended_event_without_a_time_has_that_of_the_event_in_its_letter() {
+    let fixture = reflected().await;
+    let said = br#"{"user_id":"u9","event_type":"sale","occurred_at":"2025-10-01T10:00:00Z"}"#;
+    let offset = fixture.log.append(1, NOW_MS, Some(b"k"), Some(said));
+    fixture
+        .letter_row("default", NOW_MS, 1, offset, Reason::KeyConflict)
+        .await;
+    let mended = json!({"user_id": "u9", "event_type": "sale", "amount": "12.50"});
+    let body = json!({"ids": [format!("1-{offset}")], "event": mended});
+    let answer = fixture.post(PATH, body.to_string()).await;
+    assert_eq!(answer.body["redriven"], 1, "{}", answer.body);
+    let value = fixture.log.copies()[0].value.clone().unwrap();
+    let event: Event<'_> = avro::decode(avro::frame(&value).unwrap().1).unwrap();
+    assert_eq!(
+        (event.occurred_at.rfc3339(), event.occurred_at_assigned),
+        ("2025-10-01T10:00:00Z".to_owned(), false)
+    );
 }

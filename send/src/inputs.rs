@@ -1,7 +1,7 @@
 //! Which files are meant: names as they are, patterns where the shell did not expand them. All of them must be there
 //! before the first is sent: a misspelt one is better told before than after an hour.
 
-use crate::{Fault, exit};
+use crate::{Fault, exit, side};
 use std::path::{Path, PathBuf};
 
 /// One input.
@@ -81,6 +81,52 @@ fn readable(file: &Path) -> Result<PathBuf, Fault> {
             exit::NO_INPUT,
             format!("{name} cannot be read: {error}"),
         )),
+    }
+}
+
+/// A path without detours, also of a file that is not there yet.
+fn real(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = || std::fs::canonicalize(folder.unwrap_or(Path::new(".")));
+    let new = || Some(folder().ok()?.join(path.file_name()?));
+    std::fs::canonicalize(path)
+        .ok()
+        .or_else(new)
+        .unwrap_or_else(|| path.to_owned())
+}
+
+/// The files that are written must not take the place of anything else.
+pub(crate) fn check_own(
+    input: Option<&Path>,
+    state: Option<&Path>,
+    side: Option<&Path>,
+) -> Result<(), Fault> {
+    let all = [("the input", input), ("--state", state), ("--refused", side)];
+    let all: Vec<_> = all
+        .into_iter()
+        .filter_map(|(name, path)| path.map(|path| (name, path)))
+        .collect();
+    for (at, (name, path)) in all.iter().enumerate() {
+        if let Some((other, _)) = all.iter().take(at).find(|(_, other)| real(other) == real(path)) {
+            let text = format!("{other} and {name} are the same file, {}", path.display());
+            return Err(Fault::new(exit::USAGE, text));
+        }
+        if *name != "the input" && std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(Fault::new(
+                exit::USAGE,
+                format!("{name}: {} is no file", path.display()),
+            ));
+        }
+    }
+    match side {
+        Some(side) if !side::may_be_written(side).map_err(|error| Fault::writing(side, &error))? => {
+            let text = format!(
+                "{} is there, and no file of refused rows: --refused names another",
+                side.display()
+            );
+            Err(Fault::new(exit::USAGE, text))
+        }
+        _ => Ok(()),
     }
 }
 

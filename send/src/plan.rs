@@ -11,7 +11,7 @@ use crate::client::{Client, Failed};
 use crate::content::Content;
 use crate::csv::Csv;
 use crate::identity::{self, Found, Look, Than, Whole};
-use crate::inputs::Input;
+use crate::inputs::{self, Input};
 use crate::json::Json;
 use crate::progress::Progress;
 use crate::shape::Shape;
@@ -67,7 +67,7 @@ fn of_stdin(args: &Args, client: &Client) -> Result<Plan, Fault> {
     };
     let mut state = State::new(client.server(), opening.format, &args.map, Look::default(), whole);
     let side_path = side_path(Path::new("stdin"), args, &opening);
-    check_own(None, None, side_path.as_deref())?;
+    inputs::check_own(None, None, side_path.as_deref())?;
     finish(&mut state, opening, content, args, side_path, None)
 }
 
@@ -84,7 +84,7 @@ async fn of_file(path: &Path, args: &Args, client: &Client) -> Result<Plan, Faul
     let opening = Opening::read(&mut content, Some(path), args.format).map_err(|fault| fault.of(&name))?;
     let is_side = opening.is_side();
     let side_path = side_path(path, args, &opening);
-    check_own(Some(path), state_path.as_deref(), side_path.as_deref())?;
+    inputs::check_own(Some(path), state_path.as_deref(), side_path.as_deref())?;
     let old = match &state_path {
         Some(state_path) => old_state(state_path, args.state.is_some())?,
         None => None,
@@ -232,48 +232,6 @@ async fn forget_what_the_server_lacks(
 fn tell(args: &Args, text: &str) {
     if !args.quiet {
         say(text);
-    }
-}
-
-/// A path without detours, also of a file that is not there yet.
-fn real(path: &Path) -> PathBuf {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = || std::fs::canonicalize(folder.unwrap_or(Path::new(".")));
-    let new = || Some(folder().ok()?.join(path.file_name()?));
-    std::fs::canonicalize(path)
-        .ok()
-        .or_else(new)
-        .unwrap_or_else(|| path.to_owned())
-}
-
-/// The files that are written must not take the place of anything else.
-fn check_own(input: Option<&Path>, state: Option<&Path>, side: Option<&Path>) -> Result<(), Fault> {
-    let all = [("the input", input), ("--state", state), ("--refused", side)];
-    let all: Vec<_> = all
-        .into_iter()
-        .filter_map(|(name, path)| path.map(|path| (name, path)))
-        .collect();
-    for (at, (name, path)) in all.iter().enumerate() {
-        if let Some((other, _)) = all.iter().take(at).find(|(_, other)| real(other) == real(path)) {
-            let text = format!("{other} and {name} are the same file, {}", path.display());
-            return Err(Fault::new(exit::USAGE, text));
-        }
-        if *name != "the input" && std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-            return Err(Fault::new(
-                exit::USAGE,
-                format!("{name}: {} is no file", path.display()),
-            ));
-        }
-    }
-    match side {
-        Some(side) if !side::may_be_written(side).map_err(|error| Fault::writing(side, &error))? => {
-            let text = format!(
-                "{} is there, and no file of refused rows: --refused names another",
-                side.display()
-            );
-            Err(Fault::new(exit::USAGE, text))
-        }
-        _ => Ok(()),
     }
 }
 
