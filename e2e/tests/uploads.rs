@@ -104,18 +104,20 @@ fn a_held_upload_on_kafka_counts_once_whoever_dies_while_it_is_released() {
     let id = hold(world.ingest_address, rows);
     wait_until(|| status(server, &id).is_some_and(|said| said["status"] == "held"));
     assert_eq!(counted(server, &id), 0, "nothing counts before it is released");
-    // The one that is asked dies before it can answer, or just after.
+    // The one that is asked dies before it can answer, or just after, and with it the one that took the rows.
     let asked = std::thread::spawn({
         let id = id.clone();
         move || process(server, &id)
     });
     sleep(Duration::from_micros(chance.below(20_000)));
     services.query.process.kill().unwrap();
+    services.ingest.process.kill().unwrap();
     println!(
         "the release was answered before the kill: {}",
         asked.join().unwrap()
     );
     services.query.restart().unwrap();
+    services.ingest.restart().unwrap();
     wait_until(|| process(server, &id));
     let mut tally = Tally::default();
     for victim in [0, 1, 0, 1] {

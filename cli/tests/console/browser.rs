@@ -119,6 +119,12 @@ impl Browser {
 
     /// Calls a method, of a session where one is named.
     pub(super) fn call(&self, session: Option<&str>, method: &str, params: &Value) -> Value {
+        let answer = self.ask(session, method, params);
+        answer.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// The same, where the browser may have no answer.
+    pub(super) fn ask(&self, session: Option<&str>, method: &str, params: &Value) -> Result<Value, Value> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut message = json!({"id": id, "method": method, "params": params});
         if let Some(session) = session {
@@ -131,8 +137,10 @@ impl Browser {
         self.to.lock().unwrap().write_all(&text).unwrap();
         let answer = answered.recv_timeout(ANSWER_WAIT);
         let mut answer = answer.unwrap_or_else(|_| panic!("the browser does not answer {method}"));
-        assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
-        answer["result"].take()
+        match answer["error"].is_null() {
+            true => Ok(answer["result"].take()),
+            false => Err(answer["error"].take()),
+        }
     }
 
     /// Keeps what the browser tells of a session from now on.

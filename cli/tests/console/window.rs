@@ -142,7 +142,8 @@ impl Window {
     /// Whether an expression is true. A page that is being left has no answer.
     pub(super) fn holds(&self, expression: &str) -> bool {
         let look = json!({"expression": format!("Boolean({expression})"), "returnByValue": true});
-        self.call("Runtime.evaluate", look)["result"]["value"] == true
+        let answer = self.browser.ask(Some(&self.session), "Runtime.evaluate", &look);
+        answer.is_ok_and(|answer| answer["result"]["value"] == true)
     }
 
     /// Waits until an expression is true.
