@@ -41,6 +41,8 @@ $(SCHEMATHESIS)/ready: deploy/schemathesis/requirements.txt
 
 test: tools browser schemathesis engines-up ## all tests, on the real engines and in a real browser
 	cargo test --workspace --locked --no-run
+	# Else what was built is still on its way to the disk while the tests wait for theirs.
+	sync
 	eval "$$($(ENGINES) env)"; cargo test --workspace --locked
 
 # Engines of their own, since they are killed as well. Tests are named with --workspace: for one package alone cargo would
