@@ -194,8 +194,11 @@ impl Rig {
         let answer = e2e::client::post(self.address(), "/v1/events", media, body, ONE_CALL).unwrap();
         let answer = answer.json().unwrap();
         let receipt = answer["receipt"].as_str().unwrap_or_else(|| panic!("{answer}"));
-        let counted = self.get(&format!("/v1/receipts/{receipt}?wait=30s"));
-        assert_eq!(counted["counted"], true, "{counted}");
+        // A disk under a build may take its time.
+        until("it is counted", || {
+            let counted = self.get(&format!("/v1/receipts/{receipt}?wait=20s"));
+            (counted["counted"] == true).then_some(())
+        });
         answer
     }
 

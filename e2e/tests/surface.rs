@@ -42,8 +42,7 @@ impl Surface {
 
     fn reflects(&self, said: &Value) {
         let receipt = said["receipt"].as_str().unwrap_or_else(|| panic!("{said}"));
-        let counted = self.get(&format!("/v1/receipts/{receipt}?wait=30s"));
-        assert_eq!(counted["counted"], true, "{counted}");
+        wait_until(|| self.get(&format!("/v1/receipts/{receipt}?wait=20s"))["counted"] == true);
     }
 
     fn ask(&self, what: &str, headers: &[(&str, &str)]) -> Answer {

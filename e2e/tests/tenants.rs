@@ -1,7 +1,7 @@
 //! Two tenants on Kafka and the view store, with the same keys, users and days: neither sees, counts into or suppresses anything of the
 //! other, on any call. The same on the single process is in `cli/tests/access.rs`.
 
-use crate::rig::turn;
+use crate::rig::{turn, wait_until};
 use crate::services::{Services, audit};
 use e2e::client::{self, Answer};
 use e2e::world::{Cluster, PATIENCE};
@@ -53,8 +53,8 @@ fn send(world: &Cluster, key: &str, rows: &str) {
     let answer = ask(world.ingest_address, key, "POST /v1/events", rows);
     assert_eq!(answer.status, 200, "{}", answer.text());
     let said = answer.json().unwrap();
-    let path = format!("/v1/receipts/{}?wait=30s", said["receipt"].as_str().unwrap());
-    assert_eq!(get(world.query_address, key, &path)["counted"], true);
+    let path = format!("/v1/receipts/{}?wait=20s", said["receipt"].as_str().unwrap());
+    wait_until(|| get(world.query_address, key, &path)["counted"] == true);
 }
 
 #[test]
