@@ -323,3 +323,20 @@ impl<S: Sink> ProjectorWatch<S> {
 fn pause(runtime: &tokio::runtime::Handle, stop: &CancellationToken, wait: Duration) {
     let _ = runtime.block_on(tokio::time::timeout(wait, stop.cancelled()));
 }
+
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_a_thread_stops_the_process_with_a_reason() {
+        let (fault, shutdown) = (Fault::default(), Shutdown::new());
+        fault.guard(&shutdown, || ());
+        assert!(!shutdown.has_begun());
+        fault.guard(&shutdown, || panic!("as planned"));
+        assert!(shutdown.has_begun());
+        let said = fault.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        assert_eq!(said.as_deref(), Some("a thread panicked; the log says where"));
+    }
+}
