@@ -280,6 +280,14 @@ fn a_dedup_index_that_fills_is_told_in_time_and_ends_the_counting_rather_than_fo
     rig.audit();
 }
 
+/// `tidemark run` on a folder that it must refuse, to its end.
+fn run_on(rig: &rig::Rig) -> Output {
+    let ports = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let mut command = tidemark();
+    command.arg("run").args(ports).arg("--data").arg(rig.path("data"));
+    command.output().unwrap()
+}
+
 /// The views of another log would be told as if they were counted.
 #[test]
 fn views_that_were_filled_from_another_log_are_refused_at_the_start() {
@@ -290,20 +298,7 @@ fn views_that_were_filled_from_another_log_are_refused_at_the_start() {
     );
     rig.audit();
     std::fs::rename(rig.path("data/log"), rig.path("log-of-before")).unwrap();
-    let run = || {
-        let data = rig.path("data");
-        let mut command = tidemark();
-        command.args([
-            "run",
-            "--listen",
-            "127.0.0.1:0",
-            "--admin-listen",
-            "127.0.0.1:0",
-            "--data",
-        ]);
-        command.arg(data).output().unwrap()
-    };
-    let refused = run();
+    let refused = run_on(&rig);
     assert_eq!(refused.status.code(), Some(70), "{}", text(&refused.stderr));
     assert!(
         text(&refused.stderr).contains("filled from another log"),
@@ -332,16 +327,7 @@ fn a_log_whose_generation_is_gone_or_changed_is_refused_at_the_start() {
     let path = rig.path("data/log/generation.json");
     let was = std::fs::read_to_string(&path).unwrap();
     let refused = |rig: &rig::Rig, why: &str| {
-        let mut command = tidemark();
-        command.args([
-            "run",
-            "--listen",
-            "127.0.0.1:0",
-            "--admin-listen",
-            "127.0.0.1:0",
-            "--data",
-        ]);
-        let refused = command.arg(rig.path("data")).output().unwrap();
+        let refused = run_on(rig);
         assert_eq!(refused.status.code(), Some(70), "{}", text(&refused.stderr));
         assert!(text(&refused.stderr).contains(why), "{}", text(&refused.stderr));
     };
