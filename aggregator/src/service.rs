@@ -321,13 +321,29 @@ impl<S: Sink> ProjectorWatch<S> {
 
 /// Waits, but not past the stop.
 fn pause(runtime: &tokio::runtime::Handle, stop: &CancellationToken, wait: Duration) {
-    let _ = runtime.block_on(tokio::time::timeout(wait, stop.cancelled()));
+    // Made within the runtime: a time-out that is made outside of one panics.
+    let _ = runtime.block_on(async { tokio::time::timeout(wait, stop.cancelled()).await });
 }
 
 #[cfg(test)]
 #[allow(clippy::panic)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_of_no_runtime_waits_and_ends_its_wait_at_the_stop() {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_time()
+            .build()
+            .unwrap();
+        let (stop, began) = (CancellationToken::new(), std::time::Instant::now());
+        pause(runtime.handle(), &stop, Duration::from_millis(20));
+        assert!(began.elapsed() >= Duration::from_millis(20));
+        stop.cancel();
+        pause(runtime.handle(), &stop, Duration::from_secs(60));
+        assert!(began.elapsed() < Duration::from_secs(60));
+    }
 
     #[test]
     fn a_panic_of_a_thread_stops_the_process_with_a_reason() {

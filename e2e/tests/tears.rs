@@ -91,11 +91,10 @@ fn a_zombie_that_nothing_fences_counts_nothing_twice() {
         id.is_some_and(|id| id.contains(".aggregate-1-"))
     };
     let mark = proxy.mark();
-    proxy.once(
-        move |request| request.api == Api::AddPartitionsToTxn && zombie(request),
-        Action::Hold,
-    );
+    let begun = hold_a_beginning(&proxy, zombie);
     let (begins, _) = held(&proxy, mark, Api::AddPartitionsToTxn);
+    let (adds, _) = held(&proxy, mark, Api::AddOffsetsToTxn);
+    proxy.forget(begun);
     aggregators[0].process.freeze().unwrap();
     sleep(Duration::from_millis(SESSION_MS));
     others_conclude(&world);
@@ -105,6 +104,7 @@ fn a_zombie_that_nothing_fences_counts_nothing_twice() {
     });
     aggregators[0].process.wake().unwrap();
     proxy.release(begins).unwrap();
+    proxy.release(adds).unwrap();
     let taken = |api| {
         let answered = |event: &Event| {
             event.sequence > mark
@@ -183,6 +183,21 @@ fn tear_silently(proxy: &Proxy, committed: bool) -> usize {
         }
     }
     panic!("of {silent} tears nobody was told: too few to show anything")
+}
+
+/// Holds the two requests with which the next transaction begins, in whatever order they come: the client waits for neither before it
+/// sends the other, so with one alone held its offsets may be at the broker before anybody can freeze it.
+fn hold_a_beginning(proxy: &Proxy, of: impl Fn(&Request) -> bool + Send + 'static) -> RuleId {
+    let (mut has_ended, mut wanted) = (false, vec![Api::AddPartitionsToTxn, Api::AddOffsetsToTxn]);
+    proxy.rule(move |request| {
+        if !of(request) {
+            return None;
+        }
+        has_ended |= request.api == Api::EndTxn;
+        let at = wanted.iter().position(|api| has_ended && *api == request.api)?;
+        wanted.remove(at);
+        Some(Action::Hold)
+    })
 }
 
 /// Delivers a second copy of N's own EndTxn inside a later transaction, in the one order of requests in which the client is told that
