@@ -50,32 +50,31 @@ test: tools browser schemathesis engines-up ## all tests, on the real engines an
 prove: export TIDEMARK_ENGINES_INSTANCE ?= prove
 prove: export TIDEMARK_ENGINES_PORT_BASE ?= 30090
 prove: release engines-up ## the longer kill and fault runs
-	# Programs without a rule: moved away at once, so that nobody takes one for the other.
+	# A program that can leave a rule out: moved away at once, so that nobody takes it for the other.
 	rm -rf target/controls; mkdir -p target/controls
-	for rule in without-chain-rule without-readback-rule; do \
-	  cargo build --locked -p cli --features $$rule; mv target/debug/tidemark target/controls/tidemark-$$rule; \
-	done
+	cargo build --locked -p cli --features controls; mv target/debug/tidemark target/controls/tidemark
 	# On those the tears of the real broker must fail: else they would show nothing.
 	eval "$$($(ENGINES) env)"; trap '$(ENGINES) down' EXIT; \
-	  for control in without-chain-rule=tears::a_zombie without-readback-rule=tears::late_ends; do \
+	  for control in chain=tears::a_zombie read-back=tears::late_ends; do \
 	    rule=$${control%%=*}; log=target/controls/$$rule.log; \
-	    if TIDEMARK_SETTLE_S=30 TIDEMARK_BIN="$$PWD/target/controls/tidemark-$$rule" \
+	    if CONTROL_WITHOUT_RULE=$$rule TIDEMARK_SETTLE_S=30 TIDEMARK_BIN="$$PWD/target/controls/tidemark" \
 	        cargo test --workspace --locked --test scenarios -- --nocapture --test-threads 1 "$${control#*=}" >"$$log" 2>&1; then \
-	      echo "prove: the tears of the real broker pass $$rule: they show nothing" >&2; exit 1; \
+	      echo "prove: the tears of the real broker pass without the $$rule rule: they show nothing" >&2; exit 1; \
 	    fi; \
 	    how=$$(grep -aoE -m 1 '[0-9]+ totals differ.*|not settled after .*' "$$log") || { tail -n 40 "$$log" >&2; exit 1; }; \
-	    echo "prove: the tears of the real broker fail $$rule, as they must: $$how"; \
+	    echo "prove: the tears of the real broker fail without the $$rule rule, as they must: $$how"; \
 	  done; \
 	  TIDEMARK_BIN="$$PWD/$(BIN)" TIDEMARK_KILLS=30 TIDEMARK_KEYS=1000000 TIDEMARK_RESTORE_S=15 TIDEMARK_HELD_ROWS=100000 TIDEMARK_LETTERS=10000 \
 	  cargo test --workspace --locked --test scenarios -- --nocapture --test-threads 1 --include-ignored kills:: embedded:: engines:: memory:: restore:: uploads:: redrives::a_redrive_on_kafka
 	# A million rows by `tidemark send`, stopped by Ctrl-C three times, its server killed twice.
 	TIDEMARK_SEND_ROWS=1000000 cargo test --workspace --locked --test program -- send::a_file_that_is_stopped
 	# The same simulation with a rule switched off must fail: else it would show nothing.
-	for rule in without-chain-rule without-readback-rule; do \
-	  cargo test --workspace --locked --features aggregator/$$rule --test lanes --no-run; \
-	  if PROPTEST_DISABLE_FAILURE_PERSISTENCE=true cargo test --workspace --locked --features aggregator/$$rule --test lanes chain:: >/dev/null 2>&1; then \
-	    echo "prove: the chain tests pass $$rule: they show nothing" >&2; exit 1; \
-	  else echo "prove: the chain tests fail $$rule, as they must"; fi; \
+	cargo test --workspace --locked --features aggregator/controls --test lanes --no-run
+	for rule in chain read-back; do \
+	  if CONTROL_WITHOUT_RULE=$$rule PROPTEST_DISABLE_FAILURE_PERSISTENCE=true \
+	      cargo test --workspace --locked --features aggregator/controls --test lanes chain:: >/dev/null 2>&1; then \
+	    echo "prove: the chain tests pass without the $$rule rule: they show nothing" >&2; exit 1; \
+	  else echo "prove: the chain tests fail without the $$rule rule, as they must"; fi; \
 	done
 
 bench: tools engines-up ## rates and processor time beside the bare client's

@@ -5,7 +5,7 @@
 //! is seen in its place, or its own is missing, everything folded since is worth nothing: the owner drops this
 //! source and makes a new one from the chain. Pure: what is sent and read is the caller's.
 
-use crate::chain::{Chain, Step};
+use crate::chain::{Chain, Rule, Step};
 use crate::decide::Decision;
 use crate::dedup::Dedup;
 use crate::fold::{Batch, Known, Rules, Types, Work};
@@ -122,8 +122,7 @@ impl Source {
     pub fn offer(&mut self, offset: Offset, bytes: &[u8]) -> Result<ReadBack, Fault> {
         match self.chain.offer(offset, bytes)? {
             Step::Nothing => Ok(ReadBack::Nothing),
-            #[cfg(not(feature = "without-readback-rule"))]
-            Step::Superseded(id) if self.is_in_flight(id) => Ok(ReadBack::Lost),
+            Step::Superseded(id) if Rule::ReadBack.holds() && self.is_in_flight(id) => Ok(ReadBack::Lost),
             Step::Superseded(_) => Ok(ReadBack::Nothing),
             Step::Applied(id, record) => self.applied(id, &record),
         }
@@ -135,9 +134,7 @@ impl Source {
                 self.confirm();
                 return Ok(ReadBack::Done(id));
             }
-            #[cfg(not(feature = "without-readback-rule"))]
-            Some(_) => return Ok(ReadBack::Lost),
-            #[cfg(feature = "without-readback-rule")]
+            Some(_) if Rule::ReadBack.holds() => return Ok(ReadBack::Lost),
             Some(_) => return Ok(ReadBack::Nothing),
             None if !self.batch.is_empty() => return Ok(ReadBack::Lost),
             // How far the other is with what is due here is not known: what its record says of it is not of our outbox.
@@ -284,8 +281,7 @@ impl Source {
         ))
     }
 
-    /// Takes the broker's word for a batch: what the read-back rule forbids.
-    #[cfg(feature = "without-readback-rule")]
+    /// Takes the broker's word for what is in flight: what the read-back rule forbids, so this is for the proofs' control alone.
     pub fn believe(&mut self) {
         while !self.in_flight.is_empty() {
             self.confirm();
@@ -378,7 +374,6 @@ impl Source {
         )
     }
 
-    #[cfg(not(feature = "without-readback-rule"))]
     fn is_in_flight(&self, id: BatchId) -> bool {
         self.in_flight.iter().any(|batch| batch.id == id)
     }

@@ -26,10 +26,7 @@ use service::exit;
 use service::shutdown::Shutdown;
 use std::process::ExitCode;
 
-#[cfg(all(
-    any(feature = "without-chain-rule", feature = "without-readback-rule"),
-    not(debug_assertions)
-))]
+#[cfg(all(feature = "controls", not(debug_assertions)))]
 compile_error!("a program without a rule of exactness is for tests and never a release");
 
 #[global_allocator]

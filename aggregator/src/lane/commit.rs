@@ -1,6 +1,7 @@
 //! When a batch is closed, and how it is sent. The answer of commit is a hint; the chain decides.
 
 use super::{BATCH_BYTES, Ended, Lane};
+use crate::chain::Rule;
 use crate::source::new_batch_id;
 use log::{CommitError, Transaction};
 use schemas::Partition;
@@ -67,9 +68,8 @@ impl Lane {
             .committed(&transaction, started.elapsed(), result.is_ok());
         match result {
             Ok(()) => {
-                #[cfg(feature = "without-readback-rule")]
-                for held in self.held.values_mut() {
-                    held.source.believe();
+                if !Rule::ReadBack.holds() {
+                    self.held.values_mut().for_each(|held| held.source.believe());
                 }
                 Ok(())
             }
