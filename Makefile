@@ -6,7 +6,7 @@ BIN := target/release/tidemark
 DENY := target/tools/bin/cargo-deny
 SCHEMATHESIS := target/schemathesis
 
-.PHONY: run release check test prove bench engines-up engines-down tools browser schemathesis
+.PHONY: run release check test prove secure bench engines-up engines-down tools browser schemathesis
 
 run: release ## build, start everything in one process, load the sample, go on serving
 	$(BIN) run --load sample/events.csv
@@ -14,9 +14,10 @@ run: release ## build, start everything in one process, load the sample, go on s
 release: tools ## the program
 	cargo build --release --locked -p cli
 
-tools: ## what builds need beside Rust: a C compiler and zlib's headers for librdkafka
+tools: ## what builds need beside Rust: a C compiler, and for librdkafka the headers of zlib and OpenSSL
 	@command -v cc >/dev/null && command -v make >/dev/null || { apt-get update && apt-get install -y build-essential; }
 	@[ -e /usr/include/zlib.h ] || ls /usr/include/*/zlib.h >/dev/null 2>&1 || { apt-get update && apt-get install -y zlib1g-dev; }
+	@[ -e /usr/include/openssl/ssl.h ] || { apt-get update && apt-get install -y libssl-dev pkg-config; }
 
 $(DENY): ## licences, bans and sources; nothing of it ends up in the program, and it is built to run once
 	CARGO_PROFILE_DEV_DEBUG=0 cargo install cargo-deny --version 0.20.2 --locked --no-default-features --debug --root target/tools --target-dir target/tools/build
@@ -76,6 +77,16 @@ prove: release engines-up ## the longer kill and fault runs
 	    echo "prove: the chain tests pass without the $$rule rule: they show nothing" >&2; exit 1; \
 	  else echo "prove: the chain tests fail without the $$rule rule, as they must"; fi; \
 	done
+
+	$(MAKE) secure
+
+# Engines that encrypt every link and let in who is known alone.
+secure: export TIDEMARK_ENGINES_INSTANCE = secure
+secure: export TIDEMARK_ENGINES_PORT_BASE = 31090
+secure: export TIDEMARK_ENGINES_SECURE = yes
+secure: release engines-up ## a million rows and kills over TLS, and everybody who must be refused
+	eval "$$($(ENGINES) env)"; trap '$(ENGINES) down' EXIT; \
+	  TIDEMARK_BIN="$$PWD/$(BIN)" cargo test --workspace --locked --test scenarios -- --nocapture --test-threads 1 --include-ignored secure::
 
 bench: tools engines-up ## rates and processor time beside the bare client's
 	cargo build --release --locked -p cli -p bench

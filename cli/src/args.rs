@@ -47,7 +47,7 @@ pub(crate) enum Command {
     /// Answers queries from the view store.
     Query,
     /// Makes topics, tables, schema and the first generation; safe to run twice.
-    Migrate,
+    Migrate(Rights),
     /// Reads the raw log with a fold of its own and compares every row of every view. Exit 0: all equal; 1: differences; 2: could not look.
     Audit {
         /// Audit the folder of `tidemark run`, which must not be running.
@@ -78,6 +78,23 @@ pub(crate) enum Command {
     },
     /// Prints every setting, its value and where it came from; exit 64 if one is wrong.
     CheckConfig,
+}
+
+/// Who else shall be let in; for whom may give rights. Roles are ingest, aggregate, query, migrate and audit.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rights {
+    /// Gives a user of Kafka's what a role needs there, and no more, as in `--acl ingest=User:tidemark-ingest`; may be repeated.
+    #[arg(long = "acl", value_name = "ROLE=PRINCIPAL", value_parser = role_and_name)]
+    pub(crate) acls: Vec<(log::kafka::Role, String)>,
+    /// Gives a role of the view store's, which must be there, what a role needs there, as in `--grant query=tidemark_query`; may be repeated.
+    #[arg(long = "grant", value_name = "ROLE=NAME", value_parser = role_and_name)]
+    pub(crate) grants: Vec<(log::kafka::Role, String)>,
+}
+
+fn role_and_name(text: &str) -> Result<(log::kafka::Role, String), String> {
+    let (role, name) = key_value(text).map_err(|_| "must be ROLE=NAME")?;
+    let role = log::kafka::Role::parse(&role).ok_or("the role must be ingest, aggregate, query, migrate or audit")?;
+    Ok((role, name))
 }
 
 /// What to do with keys. Servers follow the file within two seconds, so nothing need be restarted.

@@ -1,6 +1,7 @@
 //! `tidemark audit`: reads the raw log with a fold of its own and compares every row of every view. Reads only.
 
 use crate::registry::{self, Remote};
+use crate::kafka::StoreAccess;
 use crate::{embedded, kafka};
 use aggregator::schema::{Answer, Registry};
 use audit::{Settings, World};
@@ -93,14 +94,14 @@ fn cluster(runtime: &Runtime, config: &Config) -> anyhow::Result<Opened> {
     let shutdown = Shutdown::new();
     let settings = kafka::settings(config)?;
     let generation = runtime.block_on(kafka::generation(&settings, &shutdown))?;
-    let views = runtime.block_on(kafka::open_store(config, &generation, &shutdown))?;
-    let registry = registry::settings(&config.registry)?;
+    let views = runtime.block_on(kafka::open_store(config, &generation, StoreAccess::Reads, &shutdown))?;
+    registry::settings(&config.registry)?;
     Ok(Opened {
         log: Box::new(KafkaReader::new(&settings)?),
         chain: Box::new(KafkaChainReader::new(&settings)?),
         registry: generation
             .schema_id
-            .map(|own| Remote::new(registry, own, runtime.handle().clone())),
+            .map(|own| Remote::new(config.registry.clone(), own, runtime.handle().clone())),
         generation,
         views,
     })

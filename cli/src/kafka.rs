@@ -1,16 +1,15 @@
 //! Kafka, the registry and the view store as the settings name them.
 
 use crate::ended::Ended;
-use crate::registry::{self, Remote};
+use crate::registry::Remote;
 use aggregator::schema::Registry;
 use aggregator::service::Handles;
 use anyhow::Context;
-use log::kafka::{Admin, KafkaAppender, KafkaChainReader, KafkaLane, KafkaReader, Settings};
+use log::kafka::{Admin, KafkaAppender, KafkaChainReader, KafkaLane, KafkaReader, Login, Settings};
 use log::{Appender, ChainReader, Lane, LogError, LogReader};
 use query_api::Retention;
-use schema_registry_converter::async_impl::schema_registry::SrSettings;
 use schemas::generation::{FOLD_VERSION, Generation};
-use service::config::{Config, Consistency};
+use service::config::{self, Config, Consistency};
 use service::shutdown::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +17,8 @@ use views::cassandra;
 
 /// Wait between tries while something that is needed at the start is away.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often the file of Kafka's password is looked at.
+const PASSWORD_LOOK: Duration = Duration::from_secs(10);
 
 /// The generation that this release works on; a later one comes with rebuilds.
 pub(crate) const GENERATION: u32 = 1;
@@ -42,9 +43,46 @@ pub(crate) fn settings(config: &Config) -> anyhow::Result<Settings> {
         linger_ms: kafka.linger_ms,
         produce_deadline_ms: kafka.produce_deadline_ms,
         buffer_bytes: usize::try_from(kafka.buffer_bytes)?,
-        properties: kafka.extra.clone(),
+        properties: kafka.properties(),
+        login: login(kafka)?,
         ..Settings::new(kafka.brokers.clone(), GENERATION)
     })
+}
+
+/// Who we are to the brokers, as the file of the password has it now.
+fn login(kafka: &config::Kafka) -> anyhow::Result<Option<Arc<Login>>> {
+    let (Some(username), Some(file)) = (&kafka.sasl.username, &kafka.sasl.password_file) else {
+        return Ok(None);
+    };
+    let password = config::read_password(file).map_err(Ended::setting)?;
+    Ok(Some(Login::new(username.clone(), password.reveal())))
+}
+
+/// Follows the file of the password until `shutdown`.
+pub(crate) fn follow_password(config: &Config, settings: &Settings, shutdown: &Shutdown) {
+    let (Some(file), Some(login)) = (config.kafka.sasl.password_file.clone(), settings.login.clone()) else {
+        return;
+    };
+    let shutdown = shutdown.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(PASSWORD_LOOK) => {}
+                () = shutdown.begun() => return,
+            }
+            let (file, login) = (file.clone(), login.clone());
+            let looked = tokio::task::spawn_blocking(move || {
+                config::read_password(&file).map(|password| login.change(password.reveal()))
+            });
+            match looked.await {
+                Ok(Ok(true)) => tracing::info!("the password of kafka.sasl.password_file has changed"),
+                Ok(Err(reason)) => {
+                    tracing::warn!(reason, "kafka.sasl.password_file: the password before it stays");
+                }
+                _ => {}
+            }
+        }
+    });
 }
 
 /// Waits for Kafka and reads the generation; refuses one that does not fit what is there.
@@ -123,6 +161,13 @@ pub(crate) fn store_config(
         Consistency::One | Consistency::LocalOne => cassandra::Consistency::LocalOne,
     };
     Ok(cassandra::Config {
+        credentials: store.username.clone().zip(store.password_file.clone()).map(|(user, password_file)| {
+            cassandra::Credentials { user, password_file }
+        }),
+        tls: store.tls.enabled.then(|| cassandra::Tls {
+            ca_file: store.tls.ca_file.clone(),
+            own: store.tls.certificate_file.clone().zip(store.tls.key_file.clone()),
+        }),
         replicas: store.replication_factor.into(),
         consistency,
         in_flight: store.in_flight,
@@ -131,16 +176,24 @@ pub(crate) fn store_config(
     })
 }
 
+/// What a role does at the view store: one that only reads needs no right to write.
+#[derive(Clone, Copy)]
+pub(crate) enum StoreAccess {
+    Reads,
+    Writes,
+}
+
 /// Waits for the view store and looks whether it is what it should be.
 pub(crate) async fn open_store(
     config: &Config,
     generation: &Generation,
+    access: StoreAccess,
     shutdown: &Shutdown,
 ) -> anyhow::Result<views::Store> {
     let settings = store_config(config, generation.number, generation.user_buckets)?;
     loop {
         let opened = match views::Store::connect(settings.clone()).await {
-            Ok(store) => checked(store, generation).await,
+            Ok(store) => checked(store, generation, access).await,
             Err(error) => Err(error),
         };
         match opened {
@@ -153,8 +206,15 @@ pub(crate) async fn open_store(
 }
 
 /// The store, if it is what it should be, and of this log.
-async fn checked(store: views::Store, generation: &Generation) -> Result<views::Store, views::Error> {
-    store.probe().await?;
+async fn checked(
+    store: views::Store,
+    generation: &Generation,
+    access: StoreAccess,
+) -> Result<views::Store, views::Error> {
+    match access {
+        StoreAccess::Writes => store.probe().await?,
+        StoreAccess::Reads => store.look().await?,
+    }
     store.check_log(generation.changelog_id).await?;
     Ok(store)
 }
@@ -165,7 +225,7 @@ pub(crate) struct KafkaHandles {
     lane_id: String,
     instance: Option<String>,
     appender: Arc<dyn Appender>,
-    registry: SrSettings,
+    registry: config::Registry,
     own_schema: u32,
     runtime: tokio::runtime::Handle,
 }
@@ -183,7 +243,7 @@ impl KafkaHandles {
             .unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         Ok(Self {
             appender: Arc::new(KafkaAppender::open(&settings)?),
-            registry: registry::settings(&config.registry)?,
+            registry: config.registry.clone(),
             settings,
             lane_id,
             instance,

@@ -11,6 +11,7 @@ mod embedded;
 mod kafka;
 mod registry;
 mod outcomes;
+mod gauges;
 mod load;
 mod check;
 mod migrate;
@@ -78,7 +79,7 @@ fn run(command: Command, config: Config) -> anyhow::Result<u8> {
         Command::Ingest => roles::ingest(&runtime, &config, &shutdown),
         Command::Aggregate { without_store } => roles::aggregate(&runtime, &config, without_store, &shutdown),
         Command::Query => roles::query(&runtime, &config, &shutdown),
-        Command::Migrate => migrate::run(&runtime, &config),
+        Command::Migrate(rights) => migrate::run(&runtime, &config, &rights),
         Command::Audit { embedded, wait } => audit::run(&runtime, &config, embedded, wait),
         Command::CheckConfig => Ok(check::print(&config)),
         Command::Keys(command) => Ok(keys::run(&command, &config)),

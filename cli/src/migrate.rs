@@ -1,15 +1,16 @@
 //! `tidemark migrate`: makes topics, schema, tables and the first generation. Safe to run twice, and by two at once: what is there is
 //! checked and left as it is.
 
+use crate::args::Rights;
 use crate::{embedded, kafka, registry};
 use log::ChainReader;
-use log::kafka::{Admin, KafkaChainReader, Plan, Settings};
+use log::kafka::{Admin, KafkaChainReader, Plan, Role, Settings};
 use schemas::{Offset, Partition};
 use service::config::Config;
 use service::exit;
 
 /// Makes what is missing. Anything that is away fails it: run it again.
-pub(crate) fn run(runtime: &tokio::runtime::Runtime, config: &Config) -> anyhow::Result<u8> {
+pub(crate) fn run(runtime: &tokio::runtime::Runtime, config: &Config, rights: &Rights) -> anyhow::Result<u8> {
     runtime.block_on(async {
         let settings = kafka::settings(config)?;
         let registry = registry::settings(&config.registry)?;
@@ -48,6 +49,13 @@ pub(crate) fn run(runtime: &tokio::runtime::Runtime, config: &Config) -> anyhow:
             ..store
         };
         views::cassandra::migrate(&store).await?;
+        let granted = |(role, name): &(Role, String)| (name.clone(), matches!(role, Role::Aggregate | Role::Migrate));
+        let grants: Vec<_> = rights.grants.iter().map(granted).collect();
+        views::cassandra::grant(&store, &grants).await?;
+        for (role, principal) in &rights.acls {
+            let count = admin.allow(*role, principal)?;
+            tracing::info!(%role, principal, count, "has its rights at the brokers");
+        }
         tracing::info!(
             generation = generation.number,
             partitions = generation.partitions,

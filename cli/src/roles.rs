@@ -1,8 +1,9 @@
 //! The roles: which parts each has, and in which order they start and stop. Readiness falls first, then the public port drains, then
 //! the lanes, then the projector, and the admin port closes last.
 
+use crate::kafka::StoreAccess;
 use crate::world::{World, now};
-use crate::{embedded, kafka, load, outcomes, registry};
+use crate::{embedded, gauges, kafka, load, outcomes, registry};
 use aggregator::fold::Rules;
 use aggregator::service::{Aggregator, Handles, Running};
 use aggregator::{lane, projector};
@@ -102,8 +103,10 @@ pub(crate) fn run(
 /// `tidemark ingest`: HTTP to Kafka.
 pub(crate) fn ingest(runtime: &Runtime, config: &Config, shutdown: &Shutdown) -> anyhow::Result<u8> {
     runtime.block_on(async {
-        let settings = kafka::settings(config)?;
+        let mut settings = kafka::settings(config)?;
         let world = World::new(config, shutdown)?;
+        settings.statistics = Some(gauges::kafka(&world.metrics)?);
+        kafka::follow_password(config, &settings, shutdown);
         let listener = world.listen().await?;
         let admin = world.open_admin().await?;
         let generation = kafka::generation(&settings, shutdown).await?;
@@ -131,18 +134,23 @@ pub(crate) fn aggregate(
     shutdown: &Shutdown,
 ) -> anyhow::Result<u8> {
     runtime.block_on(async {
-        let settings = kafka::settings(config)?;
+        let mut settings = kafka::settings(config)?;
         registry::settings(&config.registry)?;
         if !without_store {
             kafka::check_store(config)?;
         }
         let world = World::new(config, shutdown)?;
+        settings.statistics = Some(gauges::kafka(&world.metrics)?);
+        kafka::follow_password(config, &settings, shutdown);
         let admin = world.open_admin().await?;
         let generation = kafka::generation(&settings, shutdown).await?;
         let store = match without_store {
             true => None,
-            false => Some(kafka::open_store(config, &generation, shutdown).await?),
+            false => Some(kafka::open_store(config, &generation, StoreAccess::Writes, shutdown).await?),
         };
+        if let Some(store) = &store {
+            gauges::store(&world.metrics, store)?;
+        }
         let name = config
             .kafka
             .instance_id
@@ -159,13 +167,16 @@ pub(crate) fn aggregate(
 /// `tidemark query`: answers from the view store.
 pub(crate) fn query(runtime: &Runtime, config: &Config, shutdown: &Shutdown) -> anyhow::Result<u8> {
     runtime.block_on(async {
-        let settings = kafka::settings(config)?;
+        let mut settings = kafka::settings(config)?;
         kafka::check_store(config)?;
         let world = World::new(config, shutdown)?;
+        settings.statistics = Some(gauges::kafka(&world.metrics)?);
+        kafka::follow_password(config, &settings, shutdown);
         let listener = world.listen().await?;
         let admin = world.open_admin().await?;
         let generation = kafka::generation(&settings, shutdown).await?;
-        let store = kafka::open_store(config, &generation, shutdown).await?;
+        let store = kafka::open_store(config, &generation, StoreAccess::Reads, shutdown).await?;
+        gauges::store(&world.metrics, &store)?;
         let appender = Arc::new(KafkaAppender::open(&settings)?);
         let source = Source::Kafka(Box::new(settings));
         let (queries, _) = query_part(&world, store, &generation, &source, appender)?;

@@ -6,6 +6,7 @@ use schemas::Timestamp;
 use service::access::Access;
 use service::api::Api;
 use service::config::Config;
+use service::http::{Certificate, Listener};
 use service::metrics::Registry;
 use service::readiness::{Condition, Readiness};
 use service::shutdown::Shutdown;
@@ -32,6 +33,7 @@ pub(crate) struct World<'a> {
     pub(crate) started: Condition,
     pub(crate) shutdown: Shutdown,
     access: Access,
+    certificate: Option<Certificate>,
     admin_shutdown: Shutdown,
 }
 
@@ -41,11 +43,14 @@ impl<'a> World<'a> {
         // What is named must be there, so that a mount that failed opens nothing.
         let must_be = config.access.keys_file.is_some();
         let access = Access::open(&config.keys_file(), must_be, &PUBLIC, &metrics)?;
+        let certificate = Certificate::open(&config.http.tls, &metrics)
+            .map_err(|error| Ended::setting(error.to_string()))?;
         let readiness = Readiness::new(shutdown);
         Ok(Self {
             config,
             metrics,
             access,
+            certificate,
             started: readiness.condition("start"),
             readiness,
             shutdown: shutdown.clone(),
@@ -97,6 +102,10 @@ impl<'a> World<'a> {
         let metrics = service::http::Metrics::new(&self.metrics)?;
         let (access, limits) = (self.access.clone(), &self.config.http);
         let watching = tokio::spawn(access.clone().watch(self.shutdown.clone()));
+        let listener = Listener::from(listener).with(self.certificate.clone());
+        if let Some(certificate) = self.certificate.clone() {
+            tokio::spawn(certificate.watch(self.shutdown.clone()));
+        }
         self.started.ready();
         service::http::serve(listener, router, limits, metrics, access, self.shutdown.clone()).await?;
         self.shutdown.begin();

@@ -26,3 +26,5 @@ pub mod model;
 pub mod cql;
 /// The engines, killed and started again.
 pub mod engines;
+/// TLS for those that speak none.
+pub mod tls;

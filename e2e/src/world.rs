@@ -2,7 +2,7 @@
 //! failed it stays, under `target/e2e`.
 
 use crate::process::{Process, Role};
-use crate::{client, cql};
+use crate::{client, cql, tls};
 use anyhow::Context;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -105,9 +105,30 @@ pub struct Cluster {
     pub store: SocketAddr,
     /// The URL of the registry.
     pub registry: String,
+    /// Where ingest and query listen; clients reach them there, or through the tunnels of `secure`.
+    listen: [SocketAddr; 2],
+    secure: Option<Secure>,
     env: Vec<(String, String)>,
     folder: Folder,
 }
+
+/// What stands between the tests of a cluster whose links are all encrypted, and what they talk to.
+struct Secure {
+    certificates: PathBuf,
+    /// To ingest, query and the view store, and in front of the registry.
+    _ports: [tls::Port; 4],
+}
+
+impl std::fmt::Debug for Secure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Secure({})", self.certificates.display())
+    }
+}
+
+/// Kafka's users and the store's roles of the engines of tests; each has its name with `-password` behind it as password.
+const USERS: [&str; 4] = ["ingest", "aggregate", "query", "audit"];
+/// What the registry's front wants to see: `tidemark:registry-password` in base64 (RFC 7617).
+const REGISTRY_LOGIN: &str = "Authorization: Basic dGlkZW1hcms6cmVnaXN0cnktcGFzc3dvcmQ=";
 
 impl Cluster {
     /// Names, ports and a folder; then `tidemark migrate`.
@@ -115,6 +136,103 @@ impl Cluster {
     /// # Errors
     /// If an engine's address is not set or `migrate` fails.
     pub fn new(scenario: &str) -> anyhow::Result<Self> {
+        let cluster = Self::unmade(scenario)?;
+        cluster.migrate(&[])?;
+        Ok(cluster)
+    }
+
+    /// The same with every link encrypted, on engines that let in who is known alone: each role comes by a user of its own that has the
+    /// rights of that role and no others.
+    ///
+    /// # Errors
+    /// As there; if the engines are no secure ones.
+    pub fn secured(scenario: &str) -> anyhow::Result<Self> {
+        let mut cluster = Self::unmade(scenario)?;
+        let certificates = PathBuf::from(engine("TIDEMARK_TEST_CERTIFICATES")?);
+        let authority = certificates.join("ca.pem");
+        let [ingest, query] = cluster.listen;
+        let registry: SocketAddr = {
+            let (_, rest) = cluster.registry.split_once("://").context("the registry has an address")?;
+            rest.split('/').next().unwrap_or_default().parse()?
+        };
+        let ports = [
+            tls::Port::tunnel(ingest, &authority)?,
+            tls::Port::tunnel(query, &authority)?,
+            tls::Port::tunnel(cluster.store, &authority)?,
+            tls::Port::front(registry, &certificates, "server", Some(REGISTRY_LOGIN))?,
+        ];
+        let [to_ingest, to_query, to_store, front] = ports.each_ref().map(|port| port.address);
+        (cluster.ingest_address, cluster.query_address, cluster.store) = (to_ingest, to_query, to_store);
+        cluster.registry = format!("https://{front}/apis/ccompat/v7");
+        for user in USERS {
+            cluster.password(user, &format!("{user}-password"))?;
+            let role = format!("CREATE ROLE IF NOT EXISTS {user} WITH PASSWORD = '{user}-password' AND LOGIN = true");
+            cql::execute(cluster.store, &role, PATIENCE)?;
+        }
+        cluster.password("admin", "admin-password")?;
+        cluster.password("cassandra", "cassandra")?;
+        let registry_password = cluster.password("registry", "registry-password")?;
+        for (name, kind) in [("certificate", "pem"), ("key", "key")] {
+            std::fs::copy(certificates.join(format!("server.{kind}")), cluster.path(name))?;
+        }
+        let settings = [
+            ("KAFKA__TLS__ENABLED", "true".to_owned()),
+            ("KAFKA__TLS__CA_FILE", authority.display().to_string()),
+            ("STORE__TLS__ENABLED", "true".to_owned()),
+            ("STORE__TLS__CA_FILE", authority.display().to_string()),
+            ("REGISTRY__URL", cluster.registry.clone()),
+            ("REGISTRY__CA_FILE", authority.display().to_string()),
+            ("REGISTRY__USERNAME", "tidemark".to_owned()),
+            ("REGISTRY__PASSWORD_FILE", registry_password.display().to_string()),
+        ];
+        for (name, value) in settings {
+            cluster.set(&format!("TIDEMARK_{name}"), value);
+        }
+        cluster.secure = Some(Secure {
+            certificates,
+            _ports: ports,
+        });
+        let acl = |user: &str| format!("--acl={user}=User:{user}");
+        let grant = |user: &str| format!("--grant={user}={user}");
+        let mut rights: Vec<String> = USERS.iter().flat_map(|user| [acl(user), grant(user)]).collect();
+        // One comes by its certificate.
+        rights.push("--acl=aggregate=User:CN=client".to_owned());
+        cluster.migrate(&rights)?;
+        Ok(cluster)
+    }
+
+    /// The folder of the certificates of a cluster whose links are encrypted.
+    ///
+    /// # Errors
+    /// If it is no such one.
+    pub fn certificates(&self) -> anyhow::Result<&Path> {
+        let secure = self.secure.as_ref().context("its links are plain")?;
+        Ok(&secure.certificates)
+    }
+
+    /// Writes a file with a password, and says where it is.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn password(&self, name: &str, password: &str) -> anyhow::Result<PathBuf> {
+        let file = self.path(&format!("{name}.password"));
+        std::fs::write(&file, format!("{password}\n"))?;
+        Ok(file)
+    }
+
+    fn migrate(&self, rights: &[String]) -> anyhow::Result<()> {
+        let mut migrate = self.role("migrate", "migrate");
+        migrate.args.extend_from_slice(rights);
+        let code = migrate.run(PATIENCE)?;
+        anyhow::ensure!(
+            code == 0,
+            "migrate ended with {code}\n{}",
+            crate::process::last_lines(&migrate.log)
+        );
+        Ok(())
+    }
+
+    fn unmade(scenario: &str) -> anyhow::Result<Self> {
         let (broker, store) = (engine("TIDEMARK_TEST_KAFKA")?, engine("TIDEMARK_TEST_CASSANDRA")?);
         let registry = engine("TIDEMARK_TEST_REGISTRY")?;
         let name = unique(scenario)?;
@@ -130,9 +248,12 @@ impl Cluster {
             ("STORE__NODES", store.clone()),
             ("STORE__KEYSPACE", keyspace.clone()),
         ];
+        let listen = [free_port()?, free_port()?];
         let cluster = Self {
-            ingest_address: free_port()?,
-            query_address: free_port()?,
+            ingest_address: listen[0],
+            query_address: listen[1],
+            listen,
+            secure: None,
             events_topic,
             keyspace,
             broker,
@@ -145,13 +266,6 @@ impl Cluster {
                 .to_vec(),
             folder: Folder::new(&name)?,
         };
-        let migrate = cluster.role("migrate", "migrate");
-        let code = migrate.run(PATIENCE)?;
-        anyhow::ensure!(
-            code == 0,
-            "migrate ended with {code}\n{}",
-            crate::process::last_lines(&migrate.log)
-        );
         Ok(cluster)
     }
 
@@ -165,7 +279,7 @@ impl Cluster {
     /// # Errors
     /// If there is no free port.
     pub fn ingest(&self) -> anyhow::Result<Role> {
-        self.serving("ingest", "ingest", Some(self.ingest_address))
+        self.serving("ingest", "ingest", Some(self.listen[0]))
     }
 
     /// `tidemark query`.
@@ -173,7 +287,7 @@ impl Cluster {
     /// # Errors
     /// If there is no free port.
     pub fn query(&self) -> anyhow::Result<Role> {
-        self.serving("query", "query", Some(self.query_address))
+        self.serving("query", "query", Some(self.listen[1]))
     }
 
     /// `tidemark aggregate`: a static member of the group by the name of `name`, or a dynamic one.
@@ -214,13 +328,40 @@ impl Cluster {
     /// Any command, by the name of `name`.
     pub fn role(&self, name: &str, command: &str) -> Role {
         let data = self.folder.0.join(name);
+        let mut env = self.env.clone();
+        if self.secure.is_some() {
+            env.extend(self.login(command));
+        }
         Role {
             name: name.to_owned(),
             args: vec![command.to_owned(), format!("--data={}", data.display())],
-            env: self.env.clone(),
+            env,
             log: self.folder.0.join(format!("{name}.log")),
             admin: None,
         }
+    }
+}
+
+impl Cluster {
+    /// Who a subcommand is to Kafka and to the store, and the certificate that it shows.
+    fn login(&self, command: &str) -> Vec<(String, String)> {
+        let (user, role) = match command {
+            "migrate" => ("admin", "cassandra"),
+            command => (command, command),
+        };
+        let file = |name: &str| self.path(name).display().to_string();
+        let mut settings = vec![
+            ("KAFKA__SASL__USERNAME", user.to_owned()),
+            ("KAFKA__SASL__PASSWORD_FILE", file(&format!("{user}.password"))),
+            ("STORE__USERNAME", role.to_owned()),
+            ("STORE__PASSWORD_FILE", file(&format!("{role}.password"))),
+        ];
+        if matches!(command, "ingest" | "query") {
+            settings.push(("HTTP__TLS__CERTIFICATE_FILE", file("certificate")));
+            settings.push(("HTTP__TLS__KEY_FILE", file("key")));
+        }
+        let variables = settings.into_iter();
+        variables.map(|(name, value)| (format!("TIDEMARK_{name}"), value)).collect()
     }
 }
 

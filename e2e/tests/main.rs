@@ -18,6 +18,7 @@ mod kafka;
 mod kafka_kills;
 mod members;
 mod producers;
+mod secure;
 mod memory;
 mod upload_memory;
 mod restore;

@@ -44,10 +44,13 @@ mod chain; // the changelog, read back
 mod appender; // ingest's way in
 mod reader; // events at chosen places
 mod topics; // the topics as they must be
+mod rights; // what each role may do
 mod admin; // making and describing them
 mod generation; // the generation record, and whether the log is still its log
 mod edges; // where partitions begin and end
 mod failure; // what a failure means
+mod advice; // what to mend, where a broker says no
+mod statistics; // what librdkafka measures of itself
 mod trace; // librdkafka's log lines in ours
 mod raw; // the only unsafe code
 
@@ -55,7 +58,9 @@ pub use admin::Admin;
 pub use appender::KafkaAppender;
 pub use chain::KafkaChainReader;
 pub use lane::KafkaLane;
-pub use raw::keep_little_memory;
+pub use raw::{Login, keep_little_memory};
 pub use reader::KafkaReader;
+pub use rights::Role;
 pub use settings::Settings;
+pub use statistics::{ClientKind, Measured, Statistics};
 pub use topics::{Found, Plan, Rule};

@@ -38,6 +38,9 @@ pub struct Args {
     /// File that holds the key and nothing else.
     #[arg(long, value_name = "FILE", env = "TIDEMARK_KEY_FILE")]
     pub(crate) key_file: Option<PathBuf>,
+    /// PEM file of the authorities that an https:// server's certificate is believed by, in place of the system's.
+    #[arg(long, value_name = "FILE", env = "TIDEMARK_CA_FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
     /// What the files hold.
     #[arg(long, value_enum, default_value_t = Format::Auto)]
     pub(crate) format: Format,

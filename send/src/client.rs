@@ -96,6 +96,7 @@ pub(crate) struct To<'a> {
     pub(crate) query_server: Option<&'a str>,
     pub(crate) key: Option<&'a Secret>,
     pub(crate) key_file: Option<&'a Path>,
+    pub(crate) ca_file: Option<&'a Path>,
     /// Seconds to go on trying.
     pub(crate) retry_for: u64,
 }
@@ -108,6 +109,7 @@ impl Client {
             query_server: args.query_server.as_deref(),
             key: args.key.as_ref(),
             key_file: args.key_file.as_deref(),
+            ca_file: args.ca_file.as_deref(),
             retry_for: args.retry_for,
         };
         Self::to(&to, shutdown)
@@ -128,6 +130,9 @@ impl Client {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("tidemark-send/", env!("CARGO_PKG_VERSION")));
+        if let Some(file) = to.ca_file {
+            http = http.tls_certs_only(authorities(file)?);
+        }
         if is_loopback(&server) {
             http = http.no_proxy();
         }
@@ -366,6 +371,17 @@ fn innermost(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
+/// The authorities of a PEM file.
+fn authorities(file: &Path) -> Result<Vec<reqwest::Certificate>, Fault> {
+    let wrong = |why: String| Fault::new(exit::USAGE, format!("--ca-file {}: {why}", file.display()));
+    let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+    match reqwest::Certificate::from_pem_bundle(&pem) {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err(wrong("holds no certificate".to_owned())),
+        Err(error) => Err(wrong(error.to_string())),
+    }
+}
+
 fn url(text: &str) -> Result<Url, Fault> {
     let wrong = |why: &str| Fault::new(exit::USAGE, format!("{text} is no address of a server: {why}"));
     let full = match text.contains("://") {
@@ -374,9 +390,8 @@ fn url(text: &str) -> Result<Url, Fault> {
     };
     let url: Url = full.parse().map_err(|_| wrong("it is not a URL"))?;
     match url.scheme() {
-        "http" if url.has_host() => Ok(url),
-        "https" => Err(wrong("this release has no TLS; give http://")),
-        _ => Err(wrong("give http://HOST:PORT")),
+        "http" | "https" if url.has_host() => Ok(url),
+        _ => Err(wrong("give http://HOST:PORT or https://HOST:PORT")),
     }
 }
 
@@ -397,7 +412,8 @@ mod tests {
     fn an_address_is_a_url_or_host_and_port() {
         assert_eq!(url("127.0.0.1:1").unwrap().as_str(), "http://127.0.0.1:1/");
         assert_eq!(url("http://there:80/").unwrap().as_str(), "http://there/");
-        for wrong in ["https://there", "ftp://there", "", "http://"] {
+        assert_eq!(url("https://there").unwrap().as_str(), "https://there/");
+        for wrong in ["ftp://there", "", "http://"] {
             assert_eq!(url(wrong).unwrap_err().code, exit::USAGE, "{wrong}");
         }
         for (text, expected) in [

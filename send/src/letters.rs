@@ -132,6 +132,9 @@ pub struct At {
     /// File that holds the key and nothing else.
     #[arg(long, value_name = "FILE", env = "TIDEMARK_KEY_FILE")]
     key_file: Option<PathBuf>,
+    /// PEM file of the authorities that an https:// server's certificate is believed by, in place of the system's.
+    #[arg(long, value_name = "FILE", env = "TIDEMARK_CA_FILE")]
+    ca_file: Option<PathBuf>,
     /// Seconds to go on trying when the server cannot be reached or is busy.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     retry_for: u64,
@@ -189,6 +192,7 @@ impl At {
             query_server: None,
             key: self.key.as_ref(),
             key_file: self.key_file.as_deref(),
+            ca_file: self.ca_file.as_deref(),
             retry_for: self.retry_for,
         };
         Client::to(&to, shutdown.clone())

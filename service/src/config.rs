@@ -15,6 +15,8 @@ mod error;
 mod check;
 // What may not be printed.
 mod redact;
+// Links over TLS, and the files of passwords.
+mod links;
 // The public and admin ports.
 mod http;
 // Where keys lie.
@@ -36,8 +38,9 @@ use serde::{Deserialize, Serialize};
 pub use self::access::Access;
 pub use self::aggregator::{Aggregator, Embedded};
 pub use self::error::{ConfigError, Fault};
-pub use self::http::Http;
-pub use self::kafka::{Kafka, Registry};
+pub use self::http::{Certificate, Http};
+pub use self::kafka::{Kafka, Registry, Sasl, SaslMechanism};
+pub use self::links::{Tls, read_password};
 pub use self::query::{Log, LogFormat, Query};
 pub use self::redact::Secret;
 pub use self::store::{Consistency, Store};
@@ -151,5 +154,8 @@ impl Config {
     }
 }
 
+// What `docs/configuration.md` says, out of the docs of the settings.
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 //! [`serve`] takes a router and puts around it, from the outside in: request id and span, metrics, panics as 500, origins that
 //! may call, the guard (keys; where there are none, Host and Origin), the limits of the body, the number of requests at one
 //! time, and problem documents where no route or method fits. Around the connections: a cap, and times for slow heads, slow bodies and
-//! slow readers. A handler can rely on all of it, and never sees a request that broke a limit of the head.
+//! slow readers. Where there is a certificate, all of it goes over TLS. A handler can rely on all of it, and never sees a request that broke a limit of the head.
 
 // Errors as RFC 9457 problem documents.
 mod problem;
@@ -23,6 +23,8 @@ mod body;
 mod admission;
 // Accepting connections, and letting them finish.
 mod connections;
+// HTTPS, and the certificate behind it.
+mod tls;
 // Clients that do not read what they asked for.
 mod stall;
 // Small JSON bodies.
@@ -43,6 +45,7 @@ pub use self::measure::Metrics;
 pub(crate) use self::older::is_older;
 pub use self::problem::{CONTENT_TYPE, Problem, RETRY_AFTER_S};
 pub use self::request_id::{REQUEST_ID, RequestId};
+pub use self::tls::{Certificate, CertificateError, Listener};
 
 use crate::access::{self, Access, Guard};
 use crate::config;
@@ -59,14 +62,15 @@ use crate::shutdown::Shutdown;
 /// If `listener` has no local address, or one that others reach while nobody needs a key. What happens to single connections is no
 /// error of the server.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     router: Router,
     limits: &config::Http,
     metrics: Metrics,
     access: Access,
     shutdown: Shutdown,
 ) -> std::io::Result<()> {
-    let address = listener.local_addr()?;
+    let listener = listener.into();
+    let address = listener.tcp.local_addr()?;
     let local = loopback::Local {
         is_loopback: address.ip().is_loopback(),
         origins: limits.cors_origins.clone().into(),
@@ -97,7 +101,7 @@ pub(crate) async fn serve_unmeasured(
         .layer(from_fn_with_state(local, loopback::check))
         .layer(CatchPanicLayer::custom(panicked));
     let router = request_id::layer(router);
-    connections::serve(listener, router, limits, None, shutdown).await;
+    connections::serve(listener.into(), router, limits, None, shutdown).await;
     Ok(())
 }
 

@@ -9,7 +9,8 @@ mod family;
 // Memory, CPU time and open files of this process.
 mod process;
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, TextEncoder};
 
@@ -44,7 +45,7 @@ pub const COUNTS: [f64; 11] = [
 ];
 
 /// The last word of a gauge's or histogram's name, and the last but one of a counter's where it has one.
-const UNITS: [&str; 20] = [
+const UNITS: [&str; 21] = [
     "seconds",
     "bytes",
     "records",
@@ -64,6 +65,7 @@ const UNITS: [&str; 20] = [
     "state",
     "info",
     "threads",
+    "up",
     "waiters",
 ];
 
@@ -88,6 +90,17 @@ pub enum Error {
 pub struct Registry {
     inner: prometheus::Registry,
     process: Arc<Process>,
+    asked: Asked,
+}
+
+/// What is asked before everything is written out.
+#[derive(Clone, Default)]
+struct Asked(Arc<Mutex<Vec<Box<dyn Fn() + Send>>>>);
+
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Asked")
+    }
 }
 
 impl Registry {
@@ -98,7 +111,11 @@ impl Registry {
     pub fn new() -> Result<Self, Error> {
         let inner = prometheus::Registry::new();
         let process = Arc::new(Process::register(&inner)?);
-        Ok(Self { inner, process })
+        Ok(Self {
+            inner,
+            process,
+            asked: Asked::default(),
+        })
     }
 
     /// A counter, as in `tidemark_ingest_events_total`.
@@ -165,6 +182,24 @@ impl Registry {
         Family::new(labels, |values| Ok(vec.get_metric_with_label_values(values)?))
     }
 
+    /// Gauges by label that take fractions; each is there, at zero, from the start.
+    ///
+    /// # Errors
+    /// [`Error`], if the name or a label is wrong, or the name taken.
+    pub fn float_gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[Label],
+    ) -> Result<Family<prometheus::Gauge>, Error> {
+        unit_name(name)?;
+        let vec = self.registered(prometheus::GaugeVec::new(
+            Opts::new(name, help),
+            &family::names(labels),
+        )?)?;
+        Family::new(labels, |values| Ok(vec.get_metric_with_label_values(values)?))
+    }
+
     /// Histograms by label; each is there, empty, from the start.
     ///
     /// # Errors
@@ -180,12 +215,21 @@ impl Registry {
         Family::new(labels, |values| Ok(vec.get_metric_with_label_values(values)?))
     }
 
+    /// Has `ask` called before everything is written out: it sets metrics of what others measure. It must not block.
+    pub fn before_render(&self, ask: impl Fn() + Send + 'static) {
+        let mut asked = self.asked.0.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.push(Box::new(ask));
+    }
+
     /// Everything, as text; of type [`CONTENT_TYPE`].
     ///
     /// What cannot be encoded is left out and logged: half of the metrics are better than none.
     #[must_use]
     pub fn render(&self) -> String {
         self.process.refresh();
+        for ask in &*self.asked.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            ask();
+        }
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.inner.gather(), &mut text) {
             tracing::warn!(%error, "a metric cannot be encoded");

@@ -6,6 +6,7 @@
 //! version would ever replace it. Never a delete, a lifetime, or a conditional write.
 
 mod session;
+mod secure;
 mod statements;
 mod write;
 mod read;
@@ -13,11 +14,12 @@ mod definitions;
 mod migrate;
 mod probe;
 
-pub use migrate::migrate;
+pub use migrate::{grant, migrate};
 
 use crate::Error;
 use scylla::client::session::Session;
 use statements::Statements;
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -26,8 +28,10 @@ use tokio::sync::Semaphore;
 pub struct Config {
     /// `host:port` of some nodes; the others are learnt from them.
     pub contact_points: Vec<String>,
-    /// User and password, where the store asks for them.
+    /// Who we are, where the store asks for it.
     pub credentials: Option<Credentials>,
+    /// Encryption; none: none.
+    pub tls: Option<Tls>,
     /// The datacenter to talk to and to keep copies in; may be left out where the nodes are in one.
     pub datacenter: Option<String>,
     /// The keyspace, see [`schemas::cql::is_keyspace`].
@@ -50,19 +54,22 @@ pub struct Config {
     pub retry_for: Duration,
 }
 
-/// A user of the store.
-#[derive(Clone)]
+/// A role of the store.
+#[derive(Clone, Debug)]
 pub struct Credentials {
     /// Its name.
     pub user: String,
-    /// Its password; never shown.
-    pub password: String,
+    /// The file of its password, read for each connection: one that was changed holds for those to come.
+    pub password_file: PathBuf,
 }
 
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Credentials({}, redacted)", self.user)
-    }
+/// How connections are encrypted. A node's certificate and the address in it are always checked.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// PEM file of the authorities that are believed; none: the system's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM files of our own certificate and its key, for nodes that ask for one.
+    pub own: Option<(PathBuf, PathBuf)>,
 }
 
 /// How many replicas must answer a read or acknowledge a write.
@@ -82,6 +89,7 @@ impl Config {
         Self {
             contact_points,
             credentials: None,
+            tls: None,
             datacenter: None,
             keyspace: keyspace.to_owned(),
             generation,
@@ -111,7 +119,40 @@ impl std::fmt::Debug for Cassandra {
     }
 }
 
+/// What the driver measures of itself, since its session was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Driver {
+    /// Requests sent.
+    pub requests: u64,
+    /// Requests that failed.
+    pub errors: u64,
+    /// Requests that the driver sent again by itself.
+    pub retries: u64,
+    /// Requests and connections that were not answered in time.
+    pub timeouts: u64,
+    /// Connections, now.
+    pub connections: u64,
+    /// Time to the answer of half of the requests, and of 99 in 100, in milliseconds; whole ones.
+    pub latency_ms: [u64; 2],
+}
+
 impl Cassandra {
+    pub(crate) fn driver(&self) -> Driver {
+        let said = self.session.get_metrics();
+        Driver {
+            requests: said.get_requests_unpaged_num()
+                + said.get_requests_manually_paged_num()
+                + said.get_requests_automatically_paged_num(),
+            errors: said.get_errors_unpaged_num()
+                + said.get_errors_manually_paged_num()
+                + said.get_errors_automatically_paged_num(),
+            retries: said.get_retries_num(),
+            timeouts: said.get_request_timeouts() + said.get_connection_timeouts(),
+            connections: said.get_total_connections(),
+            latency_ms: [0.5, 0.99].map(|part| said.get_latency_percentile_ms(part * 100.0).unwrap_or(0)),
+        }
+    }
+
     pub(crate) async fn connect(config: Config) -> Result<Self, Error> {
         let session = session::open(&config).await?;
         let prepare = Statements::prepare(&session, &config);

@@ -115,6 +115,22 @@ impl Store {
         }
     }
 
+    /// [`probe`](Self::probe) without its write, for who only reads.
+    pub async fn look(&self) -> Result<(), Error> {
+        match self {
+            Self::Cassandra(store) => store.look().await,
+            Self::Embedded(store) => store.probe().await,
+        }
+    }
+
+    /// What the driver of the store measures of itself; the embedded one has none.
+    pub fn driver(&self) -> Option<cassandra::Driver> {
+        match self {
+            Self::Cassandra(store) => Some(store.driver()),
+            Self::Embedded(_) => None,
+        }
+    }
+
     /// Writes absolute partials under their versions. Resolves when all are durable as the store is configured. May be
     /// repeated: an older stamp never replaces a newer one, whichever comes first. On an error any part may have been
     /// written: go on from the stored progress.

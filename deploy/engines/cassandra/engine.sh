@@ -5,7 +5,13 @@ cassandra_ports() { echo "$((base + 2)) $((base + 3))"; }
 cassandra_address() { echo "127.0.0.1:$((base + 2))"; }
 
 # OPTIONS of CQL v4, answered by SUPPORTED. The native port opens last, after the commit log's replay.
-cassandra_answers() { [[ $(ask "$((base + 2))" '\004\0\0\0\005\0\0\0\0' 5) == 8400000006 ]]; }
+cassandra_answers() {
+  if [[ $secure == yes ]]; then # TLS alone; the port opens last, and its first role is made a moment later
+    is_open "$((base + 2))" && grep -q "Created default superuser role\|superuser role 'cassandra' already" "$(run_dir cassandra)/log" 2>/dev/null
+    return
+  fi
+  [[ $(ask "$((base + 2))" '\004\0\0\0\005\0\0\0\0' 5) == 8400000006 ]]
+}
 
 cassandra_unpack() { maven cassandra copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$1"; }
 
@@ -23,7 +29,24 @@ cassandra_prepare() {
     echo "saved_caches_directory: \"$dir/data/saved_caches\""
     echo "hints_directory: \"$dir/data/hints\""
     echo "cdc_raw_directory: \"$dir/data/cdc_raw\""
+    [[ $secure == no ]] || cassandra_secure
   } >"$dir/cassandra.yaml"
+}
+
+# Every connection is encrypted; roles, and rights that were given. The first role is Cassandra's own: cassandra, password cassandra.
+cassandra_secure() {
+  echo 'authenticator: PasswordAuthenticator'
+  echo 'authorizer: CassandraAuthorizer'
+  echo 'role_manager: CassandraRoleManager'
+  # A right that was given holds at once.
+  echo 'permissions_validity: 0ms'
+  echo 'roles_validity: 0ms'
+  echo 'client_encryption_options:'
+  echo '  enabled: true'
+  echo '  optional: false'
+  echo "  keystore: $(certificates)/server.p12"
+  echo '  keystore_password: engines'
+  echo '  store_type: PKCS12'
 }
 
 cassandra_command() {

@@ -3,8 +3,9 @@
 //! It never alters or deletes what is there: a topic that is not as it should be is a person's to look at.
 
 use super::edges::Edges;
-use super::failure::log_error;
+use super::failure::{NO_RIGHT, log_error};
 use super::raw::{Ask, Handle};
+use super::rights::Role;
 use super::settings::Settings;
 use super::topics::{Found, Plan};
 use super::trace::Traced;
@@ -33,7 +34,7 @@ impl Admin {
         let wrong = |text: String| LogError::Wrong(format!("settings of Kafka: {text}"));
         let client = AdminClient::from_config_and_context(&settings.client(), Traced)
             .map_err(|error| wrong(error.to_string()))?;
-        let handle = Handle::consumer(&settings.client()).map_err(|failure| wrong(failure.to_string()))?;
+        let handle = Handle::consumer(&settings.client(), settings.watched(None)).map_err(|failure| wrong(failure.to_string()))?;
         Ok(Self {
             client,
             handle,
@@ -53,7 +54,7 @@ impl Admin {
                 Ok(_) | Err((_, Code::TopicAlreadyExists)) => {}
                 Err((name, code @ (Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed))) => {
                     return Err(LogError::Wrong(format!(
-                        "not allowed to create the topic {name}: {code}"
+                        "not allowed to create the topic {name}: {code}: {NO_RIGHT}"
                     )));
                 }
                 Err((
@@ -145,6 +146,14 @@ impl Admin {
             deadline: self.settings.read_deadline(),
         }
         .ranges(&all)
+    }
+
+    /// Gives a principal (`User:...`) the rights that a role needs; those that are there stay. How many there are.
+    pub fn allow(&self, role: Role, principal: &str) -> Result<usize, LogError> {
+        let acls = role.acls(&self.settings, principal);
+        let doing = format!("giving {principal} the rights of {role}");
+        self.ask().allow(&acls).map_err(|failure| log_error(&doing, &failure))?;
+        Ok(acls.len())
     }
 
     fn ask(&self) -> Ask<'_> {

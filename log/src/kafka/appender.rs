@@ -9,6 +9,7 @@
 
 use super::failure::append_error;
 use super::raw::{Failure, Handle, Report, Ticket, Topic};
+use super::statistics::ClientKind;
 use super::settings::Settings;
 use crate::batch::Chunk;
 use crate::ports::{AppendError, Appended, Appender, LogError, Placed};
@@ -189,7 +190,7 @@ impl Shared {
 }
 
 fn producer(settings: &Settings) -> Result<Topic, Failure> {
-    let handle = Arc::new(Handle::producer(&settings.appender(), true)?);
+    let handle = Arc::new(Handle::producer(&settings.appender(), settings.watched(Some(ClientKind::Appender)), true)?);
     Topic::new(&handle, &settings.events)
 }
 

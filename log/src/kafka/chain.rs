@@ -30,7 +30,7 @@ impl KafkaChainReader {
     /// A reader of the changelog that the settings name. Asks nothing of the brokers yet.
     pub fn new(settings: &Settings) -> Result<Self, LogError> {
         let signal = Arc::new(Signal::default());
-        let reading = Reading::new(settings, &settings.changelog, true, &signal)?;
+        let reading = Reading::new(settings, &settings.changelog, true, None, &signal)?;
         Ok(Self {
             settings: settings.clone(),
             reading,

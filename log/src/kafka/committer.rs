@@ -5,6 +5,7 @@
 
 use super::failure::{fatal, log_error};
 use super::raw::{Copy, Failure, Handle, Membership, Topic};
+use super::statistics::ClientKind;
 use super::settings::{FRAME_BYTES, Settings};
 use crate::ports::{CommitError, DeadLetterCopy, LogError, Transaction};
 use rdkafka::{Offset as RawOffset, TopicPartitionList};
@@ -34,7 +35,7 @@ impl Committer {
     /// Fences every older producer of this transactional id and ends what it left open; about half a second.
     pub(super) fn new(settings: &Settings) -> Result<Self, LogError> {
         let wrong = |failure: Failure| LogError::Wrong(format!("settings of Kafka: {failure}"));
-        let handle = Arc::new(Handle::producer(&settings.committer(), false).map_err(wrong)?);
+        let handle = Arc::new(Handle::producer(&settings.committer(), settings.watched(Some(ClientKind::Committer)), false).map_err(wrong)?);
         let changelog = Topic::new(&handle, &settings.changelog).map_err(wrong)?;
         let dead_letters = Topic::new(&handle, &settings.dead_letters).map_err(wrong)?;
         handle
@@ -53,6 +54,11 @@ impl Committer {
             events: settings.events.clone(),
             timeout,
         })
+    }
+
+    /// Takes what the client says of itself.
+    pub(super) fn serve(&self) {
+        self.handle.poll(Duration::ZERO);
     }
 
     /// One transaction.

@@ -31,7 +31,7 @@ impl Admin {
     pub fn generation(&self) -> Result<Option<Generation>, LogError> {
         let topic = &self.settings.generations;
         let signal = Arc::new(Signal::default());
-        let mut reading = Reading::new(&self.settings, topic, true, &signal)?;
+        let mut reading = Reading::new(&self.settings, topic, true, None, &signal)?;
         let (first, end) = reading.edges().range(PARTITION)?;
         reading.start(PARTITION, first)?;
         let (mut newest, mut reached, began) = (None, first, Instant::now());
@@ -76,7 +76,7 @@ impl Admin {
         let mut chunk = Chunk::new(PARTITION);
         chunk.push(KEY, &value);
         let wrong = |failure| LogError::Wrong(format!("settings of Kafka: {failure}"));
-        let handle = Arc::new(Handle::producer(&self.settings.appender(), true).map_err(wrong)?);
+        let handle = Arc::new(Handle::producer(&self.settings.appender(), self.settings.watched(None), true).map_err(wrong)?);
         let topic = Topic::new(&handle, &self.settings.generations).map_err(wrong)?;
         let (done, report) = sync_channel(1);
         topic.produce(&chunk, Ticket::new(move |fate| drop(done.try_send(fate))));

@@ -9,6 +9,7 @@ use super::member::{Change, Member};
 use super::raw::{Seen, Signal};
 use super::reading::{Reading, read_error};
 use super::settings::Settings;
+use super::statistics::ClientKind;
 use crate::batch::RecordBatch;
 use crate::ports::{CommitError, Lane, LaneEvent, LogError, Transaction};
 use schemas::{Offset, Partition};
@@ -20,6 +21,8 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_millis(100);
 /// A member that may not commit waits this long, so that its lane does not spin.
 const REFUSED_PAUSE: Duration = Duration::from_millis(50);
+/// How often the clients are asked for what they say of themselves.
+const SERVE_EVERY: Duration = Duration::from_secs(1);
 /// Most bytes of records in one batch; a single record may exceed it.
 const BATCH_BYTES: usize = 1024 * 1024;
 
@@ -35,6 +38,7 @@ pub struct KafkaLane {
     /// Revoked and not yet given up, and how much of it was released.
     leaving: Vec<Partition>,
     released: BTreeSet<Partition>,
+    served: Instant,
 }
 
 impl KafkaLane {
@@ -43,7 +47,7 @@ impl KafkaLane {
     pub fn open(settings: &Settings) -> Result<Self, LogError> {
         let signal = Arc::new(Signal::default());
         let committer = Committer::new(settings)?;
-        let reading = Reading::new(settings, &settings.events, false, &signal)?;
+        let reading = Reading::new(settings, &settings.events, false, Some(ClientKind::Reader), &signal)?;
         let member = Member::join(settings, &signal)?;
         let settings = settings.clone();
         let (owned, leaving, released) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
@@ -56,6 +60,7 @@ impl KafkaLane {
             owned,
             leaving,
             released,
+            served: Instant::now(),
         })
     }
 
@@ -154,6 +159,11 @@ impl Drop for KafkaLane {
 impl Lane for KafkaLane {
     fn poll(&mut self, timeout: Duration) -> Result<LaneEvent, LogError> {
         let began = Instant::now();
+        if self.served.elapsed() >= SERVE_EVERY {
+            self.served = began;
+            self.committer.serve();
+            self.reading.serve();
+        }
         loop {
             if let Some(event) = self.change()? {
                 return Ok(event);

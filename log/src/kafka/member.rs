@@ -7,9 +7,12 @@
 //! rdkafka calls [`Changes::rebalance`] from within `poll`; it only notes what is to change. The lane's thread answers when
 //! it is ready: partitions are given up by [`Member::give_up`] and not a moment before.
 
+use super::advice::with_advice;
+use super::failure::NO_RIGHT;
 use super::orphans::Orphans;
-use super::raw::{Membership, Signal};
+use super::raw::{Enrolled, Membership, Signal};
 use super::settings::Settings;
+use super::statistics::{ClientKind, Statistics};
 use super::trace;
 use crate::ports::LogError;
 use rdkafka::client::ClientContext;
@@ -20,6 +23,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset as RawOffset, TopicPartitionList};
 use schemas::Partition;
 use std::collections::VecDeque;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -43,15 +47,24 @@ struct Changes {
     waiting: Mutex<VecDeque<Change>>,
     /// Set when the lane is gone: then partitions are given up at once, since nobody else will.
     closing: AtomicBool,
+    statistics: Option<Arc<Statistics>>,
+    /// By what name it says them.
+    name: String,
 }
 
 impl ClientContext for Changes {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        trace::line(level as i32, "member", facility, text);
+        trace::line(level as i32, "member", facility, &with_advice(text));
+    }
+
+    fn stats_raw(&self, said: &[u8]) {
+        if let Some(statistics) = &self.statistics {
+            statistics.say(&self.name, ClientKind::Member, said);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(target: "librdkafka", %error, "{reason}");
+        tracing::warn!(target: "librdkafka", %error, "{}", with_advice(reason));
     }
 }
 
@@ -80,8 +93,18 @@ impl ConsumerContext for Changes {
     }
 }
 
+impl Drop for Changes {
+    fn drop(&mut self) {
+        if let Some(statistics) = &self.statistics {
+            statistics.forget(&self.name);
+        }
+    }
+}
+
 /// A member of the group.
 pub(super) struct Member {
+    // Before the consumer: it must be told nothing once it goes.
+    _enrolled: Option<Enrolled>,
     consumer: BaseConsumer<Changes>,
     topic: String,
     orphans: Option<Orphans>,
@@ -93,6 +116,8 @@ impl Member {
         let changes = Changes {
             waiting: Mutex::new(VecDeque::new()),
             closing: AtomicBool::new(false),
+            statistics: settings.statistics.clone(),
+            name: format!("member {}", settings.transactional_id),
         };
         let mut consumer = BaseConsumer::from_config_and_context(&settings.member(), changes)
             .map_err(|error| LogError::Wrong(format!("settings of Kafka: {error}")))?;
@@ -101,7 +126,10 @@ impl Member {
         consumer
             .subscribe(&[&settings.events])
             .map_err(|error| LogError::Fatal(format!("joining the group {}: {error}", settings.group)))?;
+        let client = NonNull::new(consumer.client().native_ptr());
+        let enrolled = settings.login.as_ref().zip(client);
         Ok(Self {
+            _enrolled: enrolled.map(|(login, client)| login.enrol(client)),
             consumer,
             topic: settings.events.clone(),
             orphans: Orphans::of(settings),
@@ -137,7 +165,7 @@ impl Member {
                 LogError::Wrong(format!("the topic {} is not there: run migrate", self.topic)),
             ),
             Some(Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed) => Err(LogError::Wrong(
-                format!("not allowed to read {} in the group: {error}", self.topic),
+                format!("not allowed to read {} in the group: {error}: {NO_RIGHT}", self.topic),
             )),
             Some(Code::InconsistentGroupProtocol) => Err(LogError::Wrong(format!(
                 "the group has members that are no lanes of this release (another assignment strategy): {error}"

@@ -101,6 +101,7 @@ impl Orphans {
 fn visit(settings: &Settings) {
     let settings = Settings {
         instance_id: None,
+        statistics: None,
         ..settings.clone()
     };
     let visitor = match BaseConsumer::from_config(&settings.member()) {

@@ -5,7 +5,9 @@
 //!   does not show its generation.
 //! - Reading: `rd_kafka_consume_start_queue` gives each partition a queue of its own from an explicit offset, without a
 //!   group, a coordinator or a race between assignment and forwarding; `rd_kafka_consume_batch_queue` takes many at once.
+//! - Passwords: one that changed is shown by clients that are there.
 //! - Memory: the C allocator, which keeps what librdkafka frees.
+//! - Rights: making them.
 //! - Questions: topic ids, and ends of partitions as read_uncommitted sees them.
 //!
 //! Each type owns one native object and whatever that object needs to outlive it. Nothing here decides anything:
@@ -16,6 +18,7 @@
 )]
 
 mod handle;
+mod login;
 mod signal;
 mod topic;
 mod produce;
@@ -23,10 +26,14 @@ mod transaction;
 mod source;
 mod messages;
 mod ask;
+mod acls;
 mod memory;
 
+pub(super) use acls::Acl;
 pub(super) use ask::{Ask, Edge};
-pub(super) use handle::{Failure, Handle};
+pub(super) use handle::{Failure, Handle, Watched};
+pub(super) use login::Enrolled;
+pub use login::Login;
 pub use memory::keep_little_memory;
 pub(super) use messages::{Messages, Seen};
 pub(super) use produce::{Copy, Report, Ticket};

@@ -37,7 +37,7 @@ impl KafkaReader {
     /// A reader of the events that the settings name. Asks nothing of the brokers yet.
     pub fn new(settings: &Settings) -> Result<Self, LogError> {
         let signal = Arc::new(Signal::default());
-        let reading = Reading::new(settings, &settings.events, true, &signal)?;
+        let reading = Reading::new(settings, &settings.events, true, None, &signal)?;
         Ok(Self {
             settings: settings.clone(),
             reading,

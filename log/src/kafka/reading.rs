@@ -8,6 +8,7 @@ use super::edges::Edges;
 use super::failure::log_error;
 use super::raw::{Failure, Handle, Messages, Seen, Signal, Source, Topic};
 use super::settings::Settings;
+use super::statistics::ClientKind;
 use crate::ports::LogError;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use schemas::{Offset, Partition};
@@ -39,15 +40,17 @@ struct Flow {
 }
 
 impl Reading {
-    /// A client for a topic; with `ends`, it also says where the log ends. The signal is raised when something came.
+    /// A client for a topic; with `ends`, it also says where the log ends. The signal is raised when something came. With a `kind` it says
+    /// what it measures, and must be served.
     pub(super) fn new(
         settings: &Settings,
         name: &str,
         ends: bool,
+        kind: Option<ClientKind>,
         signal: &Arc<Signal>,
     ) -> Result<Self, LogError> {
         let wrong = |failure: Failure| LogError::Wrong(format!("settings of Kafka: {failure}"));
-        let handle = Arc::new(Handle::consumer(&settings.reader(ends)).map_err(wrong)?);
+        let handle = Arc::new(Handle::consumer(&settings.reader(ends), settings.watched(kind)).map_err(wrong)?);
         let topic = Arc::new(Topic::new(&handle, name).map_err(wrong)?);
         Ok(Self {
             sources: BTreeMap::new(),
@@ -57,6 +60,11 @@ impl Reading {
             deadline: settings.read_deadline(),
             signal: signal.clone(),
         })
+    }
+
+    /// Takes what the client says of itself.
+    pub(super) fn serve(&self) {
+        self.topic.handle().poll(Duration::ZERO);
     }
 
     /// Asks where partitions begin and end.

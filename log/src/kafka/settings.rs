@@ -3,13 +3,18 @@
 //! The properties that exactness or boundedness rest on are set last, so that an operator's own properties (TLS, SASL,
 //! buffers of the network) can never undo them.
 
+use super::raw::{Login, Watched};
+use super::statistics::{ClientKind, Statistics};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use schemas::limits::{DEAD_LETTER_BYTES, RECORD_BYTES};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+/// How often a client says what it measures, in milliseconds: as often as metrics are looked at, at most.
+pub(super) const STATISTICS_MS: &str = "10000";
 /// Room for headers and framing around a record's key and value, in bytes.
 pub(super) const FRAME_BYTES: usize = 64 * 1024;
 /// Bytes fetched ahead for each partition, in KiB, until no more is asked for. A process reads each of its partitions three times over
@@ -53,8 +58,12 @@ pub struct Settings {
     pub read_deadline_ms: u32,
     /// Most bytes that appends may hold before others wait.
     pub buffer_bytes: usize,
-    /// Further properties of librdkafka's, as of TLS and SASL; may hold secrets.
+    /// Further properties of librdkafka's, as of TLS; may hold secrets.
     pub properties: BTreeMap<String, String>,
+    /// Who we are to the brokers, where they ask by SASL.
+    pub login: Option<Arc<Login>>,
+    /// Where the clients of lanes and of the appender say what they measure.
+    pub statistics: Option<Arc<Statistics>>,
 }
 
 impl Settings {
@@ -76,6 +85,16 @@ impl Settings {
             read_deadline_ms: 10_000,
             buffer_bytes: 64 * 1024 * 1024,
             properties: BTreeMap::new(),
+            login: None,
+            statistics: None,
+        }
+    }
+
+    /// Who looks after a client; `kind` only for one that is polled all the time.
+    pub(super) fn watched(&self, kind: Option<ClientKind>) -> Watched {
+        Watched {
+            login: self.login.clone(),
+            statistics: self.statistics.clone().zip(kind),
         }
     }
 
@@ -96,6 +115,10 @@ impl Settings {
         let mut config = ClientConfig::new();
         config.extend([("client.id".to_owned(), "tidemark".to_owned())]);
         config.extend(self.properties.clone());
+        if let Some(login) = &self.login {
+            config.set("sasl.username", login.username());
+            config.set("sasl.password", login.password());
+        }
         config.set("bootstrap.servers", &self.brokers);
         // Brokers come back within seconds; the default of 10 s would be added to every outage.
         config.set("reconnect.backoff.max.ms", "1000");
@@ -124,6 +147,9 @@ impl Settings {
         config.set("enable.auto.offset.store", "false");
         config.set("auto.offset.reset", "error");
         config.set("queued.max.messages.kbytes", "64");
+        if self.statistics.is_some() {
+            config.set("statistics.interval.ms", STATISTICS_MS);
+        }
         config
     }
 

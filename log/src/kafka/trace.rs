@@ -1,5 +1,6 @@
 //! librdkafka's own log lines, in ours. They hold no payloads and no keys.
 
+use super::advice::with_advice;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
@@ -20,11 +21,11 @@ pub(super) struct Traced;
 
 impl ClientContext for Traced {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        line(level as i32, "", facility, text);
+        line(level as i32, "", facility, &with_advice(text));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         // Brokers that go and come: librdkafka retries, and callers see what comes of it by their own deadlines.
-        tracing::warn!(target: "librdkafka", %error, "{reason}");
+        tracing::warn!(target: "librdkafka", %error, "{}", with_advice(reason));
     }
 }

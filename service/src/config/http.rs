@@ -4,6 +4,7 @@
 //! the memory, the disk or the connections of all.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,8 @@ pub struct Http {
     /// which name no tenant, no user and no key.
     /// Default `false`; `TIDEMARK_HTTP__ADMIN_OPEN`.
     pub admin_open: bool,
+    /// The certificate of the public port: with one it speaks HTTPS alone. The admin port stays plain.
+    pub tls: Certificate,
     /// Origins whose pages may call, such as `https://console.example`. Without keys whoever opens such a page lets it do everything.
     /// Default none; `TIDEMARK_HTTP__CORS_ORIGINS`, separated by commas.
     pub cors_origins: Vec<String>,
@@ -62,6 +65,10 @@ pub struct Http {
     /// Milliseconds that a body may pause between two bytes, in either direction.
     /// Default 30,000; `TIDEMARK_HTTP__BODY_IDLE_TIMEOUT_MS`.
     pub body_idle_timeout_ms: u64,
+    /// Bytes a second that a body must bring on average, beyond the first `body_idle_timeout_ms`: one that only drips would hold its place
+    /// for days.
+    /// Default 512; `TIDEMARK_HTTP__BODY_LEAST_BYTES_PER_S`.
+    pub body_least_bytes_per_s: u64,
     /// Requests worked on at one time; one more gets a 503 with `Retry-After`.
     /// Default 512; `TIDEMARK_HTTP__REQUEST_QUEUE`.
     pub request_queue: usize,
@@ -80,12 +87,25 @@ pub struct Http {
     pub live_event_tenant: String,
 }
 
+/// Section `http.tls`. The files are looked at every 5 s: a certificate that was replaced holds for new connections.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// PEM file of the certificate, with those between it and its authority behind it.
+    /// Default none; `TIDEMARK_HTTP__TLS__CERTIFICATE_FILE`.
+    pub certificate_file: Option<PathBuf>,
+    /// PEM file of its private key, without a password.
+    /// Default none; `TIDEMARK_HTTP__TLS__KEY_FILE`.
+    pub key_file: Option<PathBuf>,
+}
+
 impl Default for Http {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
             admin_open: false,
+            tls: Certificate::default(),
             cors_origins: Vec::new(),
             body_limit_bytes: 5 * GIB,
             decompressed_limit_bytes: 20 * GIB,
@@ -95,6 +115,7 @@ impl Default for Http {
             connections: 1024,
             header_timeout_ms: 10_000,
             body_idle_timeout_ms: 30_000,
+            body_least_bytes_per_s: 512,
             request_queue: 512,
             drain_deadline_ms: 20_000,
             results_limit: 1000,
@@ -139,6 +160,9 @@ impl Http {
         let reason = "must be a loopback address such as 127.0.0.1:8081, unless http.admin_open is set: the admin \
                       port asks for no key";
         checks.that(is_own, "http.admin_listen", self.admin_listen, reason);
+        let both = self.tls.certificate_file.is_some() == self.tls.key_file.is_some();
+        let reason = "a certificate and its key belong together: set http.tls.certificate_file and http.tls.key_file, or neither";
+        checks.that(both, "http.tls", "", reason);
         for origin in &self.cors_origins {
             let reason = "must be origins such as https://console.example:8443, without a path";
             checks.that(is_origin(origin), "http.cors_origins", origin, reason);
@@ -179,6 +203,7 @@ impl Http {
         checks.range("http.connections", self.connections as u64, 1, 1_000_000);
         checks.range("http.header_timeout_ms", self.header_timeout_ms, 1, HOUR_MS);
         checks.range("http.body_idle_timeout_ms", self.body_idle_timeout_ms, 1, HOUR_MS);
+        checks.range("http.body_least_bytes_per_s", self.body_least_bytes_per_s, 1, i128::from(MIB));
         checks.range("http.request_queue", self.request_queue as u64, 1, 1_000_000);
         checks.range("http.drain_deadline_ms", self.drain_deadline_ms, 0, HOUR_MS);
         checks.range("http.results_limit", self.results_limit as u64, 1, 100_000);

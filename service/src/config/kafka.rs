@@ -1,6 +1,7 @@
 //! Kafka and the schema registry.
 //!
-//! Raw librdkafka properties are allowed for tuning, but never those on which exactly-once rests. Of TLS and SASL the program has nothing yet.
+//! Raw librdkafka properties are allowed for tuning, but never those on which exactly-once rests, nor those of TLS and SASL that have
+//! settings of their own here.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,10 +10,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::check::Checks;
+use super::links::{self, Tls};
 use super::redact;
 
 /// Properties that we set ourselves; another value would break exactly-once or belongs to a setting of ours.
-const OURS: [&str; 16] = [
+const OURS: [&str; 26] = [
     "acks",
     "auto.offset.reset",
     "bootstrap.servers",
@@ -26,7 +28,17 @@ const OURS: [&str; 16] = [
     "linger.ms",
     "metadata.broker.list",
     "request.required.acks",
+    "sasl.mechanism",
+    "sasl.mechanisms",
+    "sasl.password",
+    "sasl.username",
+    "security.protocol",
     "session.timeout.ms",
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.key.location",
+    "enable.ssl.certificate.verification",
+    "ssl.endpoint.identification.algorithm",
     "transaction.timeout.ms",
     "transactional.id",
 ];
@@ -71,12 +83,16 @@ pub struct Kafka {
     /// Name of this process in the group, unique in it (static membership); none: a dynamic member.
     /// Default none; `TIDEMARK_KAFKA__INSTANCE_ID`.
     pub instance_id: Option<String>,
+    /// Encryption.
+    pub tls: Tls,
+    /// Who we are to the brokers.
+    pub sasl: Sasl,
     /// Raw librdkafka properties, such as `"client.rack" = "a"`.
-    /// Default none; `TIDEMARK_KAFKA__EXTRA__SECURITY_PROTOCOL` and so on, `_` for each dot.
+    /// Default none; `TIDEMARK_KAFKA__EXTRA__CLIENT_RACK` and so on, `_` for each dot.
     pub extra: BTreeMap<String, String>,
-    /// Properties whose values are read from files, for secrets: `"sasl.password" = "/run/secrets/kafka"`. When
+    /// Properties whose values are read from files, for secrets: `"ssl.key.password" = "/run/secrets/kafka"`. When
     /// loaded they stand in `extra`; a line end at the end of the file is left out.
-    /// Default none; `TIDEMARK_KAFKA__EXTRA_FILES__SASL_PASSWORD` and so on.
+    /// Default none; `TIDEMARK_KAFKA__EXTRA_FILES__SSL_KEY_PASSWORD` and so on.
     pub extra_files: BTreeMap<String, PathBuf>,
 }
 
@@ -95,6 +111,8 @@ impl Default for Kafka {
             session_timeout_ms: 45_000,
             transaction_timeout_ms: 10_000,
             instance_id: None,
+            tls: Tls::default(),
+            sasl: Sasl::default(),
             extra: BTreeMap::new(),
             extra_files: BTreeMap::new(),
         }
@@ -114,6 +132,8 @@ impl fmt::Debug for Kafka {
             .field("events_topic", &self.events_topic)
             .field("prefix", &self.prefix)
             .field("instance_id", &self.instance_id)
+            .field("tls", &self.tls)
+            .field("sasl", &self.sasl)
             .field("extra", &extra)
             .field("extra_files", &self.extra_files)
             .finish_non_exhaustive()
@@ -125,6 +145,35 @@ impl Kafka {
     #[must_use]
     pub fn is_configured(&self) -> bool {
         !self.brokers.is_empty()
+    }
+
+    /// What librdkafka is told beside what tidemark sets itself: `extra`, and what `tls` and `sasl` come to; no password.
+    #[must_use]
+    pub fn properties(&self) -> BTreeMap<String, String> {
+        let mut properties = self.extra.clone();
+        let is_named = self.sasl.username.is_some();
+        let protocol = match (self.tls.enabled, is_named) {
+            (true, true) => "sasl_ssl",
+            (true, false) => "ssl",
+            (false, true) => "sasl_plaintext",
+            (false, false) => "plaintext",
+        };
+        let mut set = |name: &str, value: String| properties.insert(name.to_owned(), value);
+        set("security.protocol", protocol.to_owned());
+        if is_named {
+            set("sasl.mechanism", self.sasl.mechanism.name().to_owned());
+        }
+        let files = [
+            ("ssl.ca.location", &self.tls.ca_file),
+            ("ssl.certificate.location", &self.tls.certificate_file),
+            ("ssl.key.location", &self.tls.key_file),
+        ];
+        for (name, file) in files {
+            if let Some(file) = file {
+                set(name, file.display().to_string());
+            }
+        }
+        properties
     }
 
     pub(super) fn check(&self, checks: &mut Checks<'_>) {
@@ -187,8 +236,10 @@ impl Kafka {
         if let Some(id) = &self.instance_id {
             checks.text("kafka.instance_id", id, 200);
         }
+        self.tls.check("kafka.tls", checks);
+        self.sasl.check(self.tls.enabled, checks);
         for (name, value) in &self.extra {
-            let reason = "is set by tidemark itself, since exactly-once depends on it";
+            let reason = "is set by tidemark itself: exactly-once depends on it, or it has a setting of its own";
             checks.that(
                 !OURS.contains(&name.as_str()),
                 &format!("kafka.extra.{name}"),
@@ -196,6 +247,57 @@ impl Kafka {
                 reason,
             );
         }
+    }
+}
+
+/// Section `kafka.sasl`: who we are to the brokers.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sasl {
+    /// How we show it: `scram-sha-512`, `scram-sha-256`, or `plain`, which sends the password and so needs TLS. Without a name, nothing
+    /// is shown, or the certificate of `kafka.tls`.
+    /// Default `scram-sha-512`; `TIDEMARK_KAFKA__SASL__MECHANISM`.
+    pub mechanism: SaslMechanism,
+    /// Our name.
+    /// Default none; `TIDEMARK_KAFKA__SASL__USERNAME`.
+    pub username: Option<String>,
+    /// File of our password. One that was changed holds for new connections within 10 s.
+    /// Default none; `TIDEMARK_KAFKA__SASL__PASSWORD_FILE`.
+    pub password_file: Option<PathBuf>,
+}
+
+/// SASL's ways that librdkafka has without libraries of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SaslMechanism {
+    /// RFC 5802 with SHA-512.
+    #[default]
+    ScramSha512,
+    /// RFC 5802 with SHA-256.
+    ScramSha256,
+    /// RFC 4616.
+    Plain,
+}
+
+impl SaslMechanism {
+    /// Kafka's name of it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ScramSha512 => "SCRAM-SHA-512",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::Plain => "PLAIN",
+        }
+    }
+}
+
+impl Sasl {
+    fn check(&self, is_encrypted: bool, checks: &mut Checks<'_>) {
+        let (name, file) = (self.username.as_deref(), self.password_file.as_deref());
+        links::check_login("kafka.sasl", name, file, checks);
+        let is_hidden = is_encrypted || name.is_none() || self.mechanism != SaslMechanism::Plain;
+        let reason = "sends the password as it is: set kafka.tls.enabled, or a scram mechanism";
+        checks.that(is_hidden, "kafka.sasl.mechanism", "plain", reason);
     }
 }
 
@@ -209,6 +311,15 @@ pub struct Registry {
     /// Milliseconds that an answer may take.
     /// Default 3000; `TIDEMARK_REGISTRY__TIMEOUT_MS`.
     pub timeout_ms: u64,
+    /// PEM file of the authorities whose certificates are believed of an `https://` address; none: the system's.
+    /// Default none; `TIDEMARK_REGISTRY__CA_FILE`.
+    pub ca_file: Option<PathBuf>,
+    /// Our name, for basic authentication.
+    /// Default none; `TIDEMARK_REGISTRY__USERNAME`.
+    pub username: Option<String>,
+    /// File of our password; it is read for each question.
+    /// Default none; `TIDEMARK_REGISTRY__PASSWORD_FILE`.
+    pub password_file: Option<PathBuf>,
 }
 
 impl Default for Registry {
@@ -216,6 +327,9 @@ impl Default for Registry {
         Self {
             url: None,
             timeout_ms: 3000,
+            ca_file: None,
+            username: None,
+            password_file: None,
         }
     }
 }
@@ -226,6 +340,9 @@ impl fmt::Debug for Registry {
         f.debug_struct("Registry")
             .field("url", &url)
             .field("timeout_ms", &self.timeout_ms)
+            .field("ca_file", &self.ca_file)
+            .field("username", &self.username)
+            .field("password_file", &self.password_file)
             .finish()
     }
 }
@@ -245,6 +362,16 @@ impl Registry {
             );
         }
         checks.range("registry.timeout_ms", self.timeout_ms, 1, 600_000);
+        let is_https = self.url.as_deref().is_some_and(|url| url.starts_with("https://"));
+        if let Some(file) = &self.ca_file {
+            let reason = "has no effect on a registry.url that is not https://";
+            checks.that(is_https, "registry.ca_file", file.display(), reason);
+            links::is_readable("registry.ca_file", file, checks);
+        }
+        let (name, file) = (self.username.as_deref(), self.password_file.as_deref());
+        links::check_login("registry", name, file, checks);
+        let reason = "goes with a password that would be sent as it is: registry.url must be https://";
+        checks.that(is_https || name.is_none(), "registry.username", name.unwrap_or_default(), reason);
     }
 }
 

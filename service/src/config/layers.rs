@@ -21,11 +21,12 @@ const LOG_VARIABLE: &str = "TIDEMARK_LOG";
 /// Variables of our tests and of the engines that they start: not settings.
 const FOREIGN: [&str; 3] = ["TIDEMARK_TEST_", "TIDEMARK_ENGINES_", "TIDEMARK_SEND_"];
 /// Variables that `tidemark send` reads: a shell that has them may start a server as well.
-const OF_SEND: [&str; 4] = [
+const OF_SEND: [&str; 5] = [
     "TIDEMARK_SERVER",
     "TIDEMARK_QUERY_SERVER",
     "TIDEMARK_KEY",
     "TIDEMARK_KEY_FILE",
+    "TIDEMARK_CA_FILE",
 ];
 /// Settings that are maps, whose keys are librdkafka's: `kafka.extra.sasl.password`.
 const MAPS: [&str; 2] = ["kafka.extra", "kafka.extra_files"];

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Checks;
 use super::kafka::is_host_and_port;
+use super::links::{self, Tls};
+use std::path::PathBuf;
 
 /// Section `store`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,6 +37,14 @@ pub struct Store {
     /// How many copies must answer a read or write: `local_quorum`, `quorum`, `one` or `local_one`.
     /// Default `local_quorum`; `TIDEMARK_STORE__CONSISTENCY`.
     pub consistency: Consistency,
+    /// Encryption. A node's certificate must name the address at which the others know it.
+    pub tls: Tls,
+    /// Our role.
+    /// Default none; `TIDEMARK_STORE__USERNAME`.
+    pub username: Option<String>,
+    /// File of its password; it is read for each new connection.
+    /// Default none; `TIDEMARK_STORE__PASSWORD_FILE`.
+    pub password_file: Option<PathBuf>,
 }
 
 /// How many copies must answer.
@@ -63,6 +73,9 @@ impl Default for Store {
             in_flight: 32,
             timeout_ms: 5000,
             consistency: Consistency::LocalQuorum,
+            tls: Tls::default(),
+            username: None,
+            password_file: None,
         }
     }
 }
@@ -96,5 +109,10 @@ impl Store {
         checks.range("store.replication_factor", self.replication_factor, 1, 100);
         checks.range("store.in_flight", self.in_flight as u64, 1, 10_000);
         checks.range("store.timeout_ms", self.timeout_ms, 1, 600_000);
+        self.tls.check("store.tls", checks);
+        let (name, file) = (self.username.as_deref(), self.password_file.as_deref());
+        links::check_login("store", name, file, checks);
+        let reason = "goes with a password that is sent as it is: set store.tls.enabled";
+        checks.that(self.tls.enabled || name.is_none(), "store.username", name.unwrap_or_default(), reason);
     }
 }

@@ -282,20 +282,3 @@ fn the_file_named_by_its_variable_is_read() {
     assert!(text.contains("/nowhere/at/all.toml"), "{text}");
 }
 
-#[test]
-fn the_docs_of_each_setting_name_its_variable() {
-    let docs = [
-        include_str!("../config.rs"),
-        include_str!("http.rs"),
-        include_str!("access.rs"),
-        include_str!("kafka.rs"),
-        include_str!("store.rs"),
-        include_str!("aggregator.rs"),
-        include_str!("query.rs"),
-    ]
-    .concat();
-    for setting in Config::default().explain() {
-        let variable = format!("`{}`", layers::variable(&setting.key));
-        assert!(docs.contains(&variable), "{variable}");
-    }
-}

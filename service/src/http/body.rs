@@ -1,4 +1,4 @@
-//! Bodies that are too large, or whose bytes stop coming.
+//! Bodies that are too large, or whose bytes stop coming or only drip.
 //!
 //! A body whose length is announced is refused before a byte is read; any other fails while it is read, as soon as it
 //! has passed the limit. The time runs only while a handler waits for bytes, so a handler that is slow itself is not
@@ -30,6 +30,12 @@ pub enum BodyFault {
         /// The limit in bytes.
         limit_bytes: u64,
     },
+    /// Fewer bytes than `http.body_least_bytes_per_s`, once `http.body_idle_timeout_ms` were waited for them.
+    #[error("the body brought fewer than {bytes_per_s} bytes a second")]
+    BelowRate {
+        /// The least rate in bytes a second.
+        bytes_per_s: u64,
+    },
     /// No byte for `http.body_idle_timeout_ms`.
     #[error("no byte of the body came for {after_ms} ms")]
     TooSlow {
@@ -57,6 +63,7 @@ impl BodyFault {
 pub(super) struct Limits {
     bytes: u64,
     idle: Duration,
+    bytes_per_s: u64,
 }
 
 impl Limits {
@@ -64,6 +71,7 @@ impl Limits {
         Self {
             bytes: limits.body_limit_bytes,
             idle: limits.body_idle_timeout(),
+            bytes_per_s: limits.body_least_bytes_per_s.max(1),
         }
     }
 }
@@ -82,7 +90,10 @@ struct Guarded {
     left_bytes: u64,
     /// Made when first needed: most bodies are there with their head.
     timer: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
+    /// Since when the next byte is waited for.
+    waiting: Option<Instant>,
+    /// How long the client was waited for before.
+    waited: Duration,
 }
 
 impl Guarded {
@@ -92,19 +103,29 @@ impl Guarded {
             limits,
             left_bytes: limits.bytes,
             timer: None,
-            waiting: false,
+            waiting: None,
+            waited: Duration::ZERO,
         }
     }
 
-    /// Ready when the time for the next byte is over; begins that time if it does not run.
-    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let idle = self.limits.idle;
+    /// Ready with what is wrong when the time for the next byte is over; begins that time if it does not run. It is the time between two
+    /// bytes, or what the rate leaves: all bytes so far bought so much waiting, and the first wait is free.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<BodyFault> {
+        let Limits { idle, bytes_per_s, .. } = self.limits;
+        let bought = Duration::from_millis((self.limits.bytes - self.left_bytes).saturating_mul(1000) / bytes_per_s);
+        let left = (idle + bought).saturating_sub(self.waited);
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(idle)));
-        if !self.waiting {
-            self.waiting = true;
-            timer.as_mut().reset(Instant::now() + idle);
+        if self.waiting.is_none() {
+            let now = Instant::now();
+            self.waiting = Some(now);
+            timer.as_mut().reset(now + idle.min(left));
         }
-        timer.as_mut().poll(cx)
+        ready!(timer.as_mut().poll(cx));
+        let after_ms = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
+        Poll::Ready(match left < idle {
+            true => BodyFault::BelowRate { bytes_per_s },
+            false => BodyFault::TooSlow { after_ms },
+        })
     }
 }
 
@@ -117,11 +138,12 @@ impl HttpBody for Guarded {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
-            ready!(self.poll_idle(cx));
-            let after_ms = u64::try_from(self.limits.idle.as_millis()).unwrap_or(u64::MAX);
-            return Poll::Ready(Some(Err(BodyFault::TooSlow { after_ms }.into())));
+            let fault = ready!(self.poll_patience(cx));
+            return Poll::Ready(Some(Err(fault.into())));
         };
-        self.waiting = false;
+        if let Some(since) = self.waiting.take() {
+            self.waited += since.elapsed();
+        }
         let Some(frame) = frame.transpose()? else {
             return Poll::Ready(None);
         };

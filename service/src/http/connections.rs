@@ -19,12 +19,14 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use super::measure::{Counted, Metrics};
 use super::stall::Impatient;
+use super::tls::{self, Certificate, Listener};
 use crate::config;
 use crate::shutdown::{Shutdown, within};
 
@@ -34,7 +36,7 @@ const HEADERS_LIMIT: usize = 100;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Accepts until `shutdown`, then waits for the requests in hand, at most until the deadline.
 pub(super) async fn serve(
-    listener: TcpListener,
+    listener: Listener,
     router: Router,
     limits: &config::Http,
     metrics: Option<&Metrics>,
@@ -48,9 +50,12 @@ pub(super) async fn serve(
     let places = Arc::new(Semaphore::new(limits.connections));
     let connections = TaskTracker::new();
     let cut = Shutdown::new();
-    while let Some((stream, peer, place)) = accept(&listener, &places, &shutdown).await {
+    while let Some((stream, peer, place)) = accept(&listener.tcp, &places, &shutdown).await {
         let connection = Connection {
-            stream: Impatient::new(stream, limits.body_idle_timeout()),
+            stream,
+            certificate: listener.certificate.clone(),
+            head_timeout: limits.header_timeout(),
+            patience: limits.body_idle_timeout(),
             peer,
             _place: place,
             _counted: metrics.map(|metrics| Counted::new(&metrics.connections)),
@@ -96,19 +101,56 @@ async fn accept(
 }
 
 struct Connection {
-    stream: Impatient,
+    stream: TcpStream,
+    certificate: Option<Certificate>,
+    head_timeout: Duration,
+    patience: Duration,
     peer: SocketAddr,
     _place: OwnedSemaphorePermit,
     _counted: Option<Counted>,
 }
 
 impl Connection {
-    /// Serves requests until the client goes, `shutdown` begins and the request in hand is done, or `cut` begins. hyper
-    /// closes at once what has sent nothing yet; a head half sent has what is left of its time.
-    async fn run(self, http: http1::Builder, router: Router, shutdown: Shutdown, cut: Shutdown) {
+    /// Greets whoever connected, where there is a certificate, and serves. Who is not done with the greeting when `shutdown` begins has
+    /// asked for nothing yet.
+    async fn run(mut self, http: http1::Builder, router: Router, shutdown: Shutdown, cut: Shutdown) {
+        let Some(certificate) = self.certificate.take() else {
+            let stream = Impatient::new(self.stream, self.patience);
+            return serve_on(stream, self.peer, http, router, shutdown, cut).await;
+        };
+        let greeted = async {
+            if !tls::speaks_tls(&mut self.stream, self.head_timeout).await {
+                return None;
+            }
+            let stream = Impatient::new(self.stream, self.patience);
+            let greeted = certificate.greet(stream, self.head_timeout).await;
+            greeted
+                .inspect_err(|error| tracing::debug!(%error, "a connection ended in its TLS handshake"))
+                .ok()
+        };
+        let greeted = tokio::select! {
+            greeted = greeted => greeted,
+            () = shutdown.begun() => None,
+        };
+        if let Some(stream) = greeted {
+            serve_on(stream, self.peer, http, router, shutdown, cut).await;
+        }
+    }
+}
+
+/// Serves requests until the client goes, `shutdown` begins and the request in hand is done, or `cut` begins. hyper
+/// closes at once what has sent nothing yet; a head half sent has what is left of its time.
+async fn serve_on<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    peer: SocketAddr,
+    http: http1::Builder,
+    router: Router,
+    shutdown: Shutdown,
+    cut: Shutdown,
+) {
         let router = TowerToHyperService::new(router);
-        let service = service_fn(|request: Request<Incoming>| answer(&router, request, self.peer));
-        let connection = http.serve_connection(TokioIo::new(self.stream), service);
+        let service = service_fn(|request: Request<Incoming>| answer(&router, request, peer));
+        let connection = http.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let served = tokio::select! {
             served = connection.as_mut() => served,
@@ -123,7 +165,6 @@ impl Connection {
         if let Err(error) = served {
             tracing::debug!(%error, "a connection ended early");
         }
-    }
 }
 
 async fn answer(

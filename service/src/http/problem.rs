@@ -105,6 +105,17 @@ impl Problem {
         .detail(format!("no byte of the body came for {after_ms} ms"))
     }
 
+    /// 408 `body_too_slow` of one that goes on all the time.
+    #[must_use]
+    pub fn body_below_rate(bytes_per_s: u64) -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body_too_slow",
+            "The body came too slowly",
+        )
+        .detail(format!("a body must bring {bytes_per_s} bytes a second on average"))
+    }
+
     /// 413 `body_too_large`.
     #[must_use]
     pub fn body_too_large(limit_bytes: u64) -> Self {
@@ -142,6 +153,7 @@ impl Problem {
         match BodyFault::find(error) {
             Some(BodyFault::TooLarge { limit_bytes }) => Self::body_too_large(limit_bytes),
             Some(BodyFault::TooSlow { after_ms }) => Self::body_too_slow(after_ms),
+            Some(BodyFault::BelowRate { bytes_per_s }) => Self::body_below_rate(bytes_per_s),
             None => Self::bad_request("body_incomplete", "The body is incomplete")
                 .detail("the body ended before its end, or its framing is broken"),
         }

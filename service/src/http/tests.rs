@@ -225,6 +225,36 @@ async fn slow_and_large_bodies_are_problems() {
 }
 
 #[tokio::test]
+async fn a_body_that_only_drips_is_cut_off_and_one_that_pauses_now_and_then_is_not() {
+    let server = Server::start(|limits| {
+        limits.body_idle_timeout_ms = 300;
+        limits.body_least_bytes_per_s = 1000;
+    })
+    .await;
+    let send = async |pieces: usize, piece: &str| {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let length = pieces * piece.len();
+        let head = format!(
+            "POST /echo HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        for _ in 0..pieces {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if stream.write_all(piece.as_bytes()).await.is_err() {
+                break;
+            }
+        }
+        read_to_end(&mut stream).await
+    };
+    // 20 bytes a second, and 2,000: neither ever pauses for 300 ms.
+    let answer = send(20, "x").await;
+    let said = problem(&answer, 408, "body_too_slow");
+    assert!(said["detail"].as_str().unwrap().contains("1000 bytes a second"), "{answer}");
+    let answer = send(20, &"x".repeat(100)).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
 async fn one_request_too_many_is_told_to_come_back() {
     let server = Server::start(|limits| limits.request_queue = 1).await;
     let first = tokio::spawn(async move { get(server.address, "/gate").await });

@@ -34,6 +34,23 @@ pub async fn migrate(config: &Config) -> Result<(), Error> {
     warn_of_replication(&session, config, datacenter.as_deref()).await
 }
 
+/// Lets each of these roles, which must be there, read the keyspace, and write it where it says `true`.
+pub async fn grant(config: &Config, roles: &[(String, bool)]) -> Result<(), Error> {
+    if roles.is_empty() {
+        return Ok(());
+    }
+    let session = session::open(config).await?;
+    for (name, writes) in roles {
+        let rights: &[&str] = if *writes { &["SELECT", "MODIFY"] } else { &["SELECT"] };
+        for right in rights {
+            let (keyspace, name) = (&config.keyspace, name.replace('"', "\"\""));
+            change(&session, &format!("GRANT {right} ON KEYSPACE {keyspace} TO \"{name}\"")).await?;
+        }
+        tracing::info!(role = name, ?rights, "has its rights at the view store");
+    }
+    Ok(())
+}
+
 async fn change(session: &Session, text: &str) -> Result<(), Error> {
     retried(SCHEMA_CHANGE, async || {
         session.query_unpaged(text, ()).await.map(|_| ()).map_err(fate)

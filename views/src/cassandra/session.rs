@@ -1,5 +1,6 @@
 //! The session: how it is opened, what becomes of a request that failed, and how often it is tried again.
 
+use super::secure::{self, Password};
 use super::{Config, Consistency};
 use crate::Error;
 use backon::{ExponentialBuilder, Retryable};
@@ -8,6 +9,7 @@ use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::errors::{DbError, ExecutionError, PrepareError, RequestAttemptError};
 use scylla::policies::load_balancing::DefaultPolicy;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The first pause before a request is tried again, and the longest.
@@ -34,13 +36,14 @@ pub(super) async fn open(config: &Config) -> Result<Session, Error> {
         .keyspaces_to_fetch([config.keyspace.as_str()])
         .connection_timeout(config.connect_timeout);
     if let Some(credentials) = &config.credentials {
-        builder = builder.user(&credentials.user, &credentials.password);
+        builder = builder.authenticator_provider(Arc::new(Password(credentials.clone())));
+    }
+    if let Some(tls) = &config.tls {
+        builder = builder.tls_context(Some(secure::context(tls)?));
     }
     let build = async {
-        builder
-            .build()
-            .await
-            .map_err(|error| Error::Away(error.to_string()))
+        let built = builder.build().await;
+        built.map_err(|error| secure::refused(&error, config))
     };
     limited(config.connect_timeout, "connecting", build).await
 }
@@ -121,8 +124,11 @@ fn fate_of_attempt(error: &RequestAttemptError) -> Error {
         RequestAttemptError::DbError(DbError::Invalid, message) if is_missing(message) => {
             Error::Wrong(format!("{message}: run `tidemark migrate`"))
         }
+        RequestAttemptError::DbError(DbError::Unauthorized, message) => {
+            Error::Wrong(format!("{message}: our role lacks a right; `tidemark migrate --grant` gives those of each role"))
+        }
         RequestAttemptError::DbError(
-            DbError::SyntaxError | DbError::Invalid | DbError::Unauthorized | DbError::ConfigError,
+            DbError::SyntaxError | DbError::Invalid | DbError::ConfigError,
             _,
         ) => Error::Wrong(text),
         _ => Error::Away(text),

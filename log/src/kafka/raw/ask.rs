@@ -138,7 +138,7 @@ impl Ask<'_> {
         Ok(unsafe { pointers(found.cast(), count) }.map(facts).collect())
     }
 
-    fn send(
+    pub(super) fn send(
         &self,
         kind: native::rd_kafka_admin_op_t,
         call: impl FnOnce(*const native::rd_kafka_AdminOptions_t, *mut native::rd_kafka_queue_t),
@@ -162,9 +162,9 @@ impl Ask<'_> {
         let Some(event) = NonNull::new(event) else {
             // SAFETY: ours; an answer that comes later keeps the inner queue alive itself.
             unsafe { native::rd_kafka_queue_destroy(queue) };
-            return Err(Failure::of(
+            return Err(self.handle.explained(Failure::of(
                 native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT,
-            ));
+            )));
         };
         let answer = Answer { event, queue };
         // SAFETY: the event is alive.
@@ -176,12 +176,12 @@ impl Ask<'_> {
         };
         match Code::from(code) {
             Code::NoError => Ok(answer),
-            code => Err(Failure {
+            code => Err(self.handle.explained(Failure {
                 code,
                 text: why,
                 fatal: false,
                 abort: false,
-            }),
+            })),
         }
     }
 }
@@ -213,9 +213,15 @@ fn no_answer(whose: &str) -> Failure {
 }
 
 /// An answer, and the queue it came by.
-struct Answer {
+pub(super) struct Answer {
     event: NonNull<native::rd_kafka_event_t>,
     queue: *mut native::rd_kafka_queue_t,
+}
+
+impl Answer {
+    pub(super) fn event(&self) -> *mut native::rd_kafka_event_t {
+        self.event.as_ptr()
+    }
 }
 
 impl Drop for Answer {
@@ -260,7 +266,7 @@ fn facts(topic: *const native::rd_kafka_TopicDescription_t) -> Result<TopicFacts
 ///
 /// # Safety
 /// `array` must point to `count` pointers, or `count` be 0, for as long as the iterator is used.
-unsafe fn pointers<T>(array: *const *const T, count: usize) -> impl Iterator<Item = *const T> {
+pub(super) unsafe fn pointers<T>(array: *const *const T, count: usize) -> impl Iterator<Item = *const T> {
     // SAFETY: the caller's duty.
     (0..count).map(move |place| unsafe { *array.add(place) })
 }

@@ -1,19 +1,57 @@
 //! A native client without rdkafka's event queue: it logs from librdkafka's own threads, and its delivery reports (if it
 //! wants them) are a callback. Closing it never waits for the network.
 
+use super::super::settings::STATISTICS_MS;
+use super::super::statistics::{ClientKind, Statistics};
+use super::login::{Enrolled, Login};
 use super::produce::delivered;
 use rdkafka::ClientConfig;
 use rdkafka::bindings as native;
 use rdkafka::error::RDKafkaErrorCode as Code;
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fmt;
 use std::ptr::NonNull;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// librdkafka's word for lines that say why a connection could not be made or broke.
+const FAILED: &str = "FAIL";
+/// For how long what was said explains what fails.
+const RECENT: Duration = Duration::from_secs(30);
 
 /// A client of librdkafka.
 #[derive(Debug)]
 pub(in crate::kafka) struct Handle {
     client: NonNull<native::rd_kafka_t>,
+    /// Gone before the client goes.
+    enrolled: Option<Enrolled>,
+    /// The client talks to it until it is gone.
+    heard: Arc<Heard>,
+}
+
+/// Who looks after a client.
+pub(in crate::kafka) struct Watched {
+    pub(in crate::kafka) login: Option<Arc<Login>>,
+    pub(in crate::kafka) statistics: Option<(Arc<Statistics>, ClientKind)>,
+}
+
+/// What a client says of itself.
+#[derive(Debug)]
+struct Heard {
+    /// Why a broker cannot be talked to, as it said last.
+    failure: Mutex<Option<(Instant, String)>>,
+    statistics: Option<(Arc<Statistics>, ClientKind)>,
+}
+
+impl Heard {
+    fn note_failure(&self, text: &str) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), text.to_owned()));
+    }
+
+    fn recent_failure(&self) -> Option<String> {
+        let said = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        said.as_ref().filter(|(at, _)| at.elapsed() < RECENT).map(|(_, text)| text.clone())
+    }
 }
 
 // SAFETY: librdkafka's clients may be used by any thread, and by several at once (its INTRODUCTION.md, "Threads and callbacks").
@@ -23,23 +61,43 @@ unsafe impl Sync for Handle {}
 
 impl Handle {
     /// A producer; with `reports`, each record's fate is told to its [`super::Ticket`] by whoever polls.
-    pub(in crate::kafka) fn producer(config: &ClientConfig, reports: bool) -> Result<Self, Failure> {
-        Self::new(config, native::rd_kafka_type_t::RD_KAFKA_PRODUCER, reports)
+    pub(in crate::kafka) fn producer(
+        config: &ClientConfig,
+        watched: Watched,
+        reports: bool,
+    ) -> Result<Self, Failure> {
+        Self::new(config, watched, native::rd_kafka_type_t::RD_KAFKA_PRODUCER, reports)
     }
 
     /// A consumer without a group.
-    pub(in crate::kafka) fn consumer(config: &ClientConfig) -> Result<Self, Failure> {
-        Self::new(config, native::rd_kafka_type_t::RD_KAFKA_CONSUMER, false)
+    pub(in crate::kafka) fn consumer(config: &ClientConfig, watched: Watched) -> Result<Self, Failure> {
+        Self::new(config, watched, native::rd_kafka_type_t::RD_KAFKA_CONSUMER, false)
     }
 
-    fn new(config: &ClientConfig, kind: native::rd_kafka_type_t, reports: bool) -> Result<Self, Failure> {
+    fn new(
+        config: &ClientConfig,
+        watched: Watched,
+        kind: native::rd_kafka_type_t,
+        reports: bool,
+    ) -> Result<Self, Failure> {
+        let heard = Arc::new(Heard {
+            failure: Mutex::new(None),
+            statistics: watched.statistics,
+        });
+        let mut config = config.clone();
+        if heard.statistics.is_some() {
+            config.set("statistics.interval.ms", STATISTICS_MS);
+        }
         let settings = config
             .create_native_config()
             .map_err(|error| Failure::local(error.to_string()))?;
         let mut why = [0 as c_char; 512];
-        // SAFETY: the configuration is alive; the callbacks are functions of this program, which are never unloaded.
+        // SAFETY: the configuration is alive; the callbacks are functions of this program, which are never unloaded; what hears them outlives the
+        // client, which is destroyed before its fields are dropped.
         unsafe {
             native::rd_kafka_conf_set_log_cb(settings.ptr(), Some(log));
+            native::rd_kafka_conf_set_opaque(settings.ptr(), Arc::as_ptr(&heard).cast_mut().cast());
+            native::rd_kafka_conf_set_stats_cb(settings.ptr(), Some(measured));
             if reports {
                 native::rd_kafka_conf_set_dr_msg_cb(settings.ptr(), Some(delivered));
             }
@@ -50,7 +108,11 @@ impl Handle {
             Some(client) => {
                 // The client owns its configuration from here on; only after a failure is it still ours to drop.
                 std::mem::forget(settings);
-                Ok(Self { client })
+                Ok(Self {
+                    client,
+                    enrolled: watched.login.map(|login| login.enrol(client)),
+                    heard,
+                })
             }
             None => Err(Failure::local(text(why.as_ptr()))),
         }
@@ -58,6 +120,27 @@ impl Handle {
 
     pub(super) fn ptr(&self) -> *mut native::rd_kafka_t {
         self.client.as_ptr()
+    }
+
+    /// The failure, and why no broker could be talked to, if it may be that.
+    pub(in crate::kafka) fn explained(&self, failure: Failure) -> Failure {
+        let is_silence = matches!(
+            failure.code,
+            Code::OperationTimedOut
+                | Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::LeaderNotAvailable
+                | Code::Resolve
+                | Code::SSL
+                | Code::Authentication
+        );
+        match self.heard.recent_failure().filter(|_| is_silence) {
+            Some(words) => Failure {
+                text: format!("{}; {words}", failure.text),
+                ..failure
+            },
+            None => failure,
+        }
     }
 
     /// Serves delivery reports; waits at most `timeout` for the first.
@@ -105,6 +188,11 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        self.enrolled = None;
+        if let Some((statistics, _)) = &self.heard.statistics {
+            // SAFETY: the client is alive, and its name lives as long.
+            statistics.forget(&text(unsafe { native::rd_kafka_name(self.ptr()) }));
+        }
         // SAFETY: whatever was made from this client holds it by `Arc`, so nothing of it is left.
         unsafe { native::rd_kafka_destroy(self.ptr()) };
     }
@@ -185,16 +273,46 @@ pub(super) fn millis(timeout: Duration) -> i32 {
     i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX)
 }
 
+/// librdkafka's statistics; 0 lets it free the text.
+extern "C" fn measured(
+    client: *mut native::rd_kafka_t,
+    json: *mut c_char,
+    length: usize,
+    heard: *mut c_void,
+) -> c_int {
+    // SAFETY: librdkafka calls with a client that is alive, with what that client was given, and with a text that is as long as said.
+    let (name, heard, json) = unsafe {
+        (
+            text(native::rd_kafka_name(client)),
+            heard.cast::<Heard>().as_ref(),
+            std::slice::from_raw_parts(json.cast::<u8>(), length),
+        )
+    };
+    if let Some((statistics, kind)) = heard.and_then(|heard| heard.statistics.as_ref()) {
+        statistics.say(&name, *kind, json);
+    }
+    0
+}
+
 extern "C" fn log(
     client: *const native::rd_kafka_t,
     level: i32,
     facility: *const c_char,
     line: *const c_char,
 ) {
+    let facility = text(facility);
+    let said = super::super::advice::with_advice(&text(line));
+    if facility == FAILED && !client.is_null() {
+        // SAFETY: the client is alive during the call, and so is what it was given.
+        let heard = unsafe { native::rd_kafka_opaque(client).cast::<Heard>().as_ref() };
+        if let Some(heard) = heard {
+            heard.note_failure(&said);
+        }
+    }
     let name = match client.is_null() {
         true => String::new(),
         // SAFETY: librdkafka calls with a client that is alive, and its name lives as long.
         false => text(unsafe { native::rd_kafka_name(client) }),
     };
-    super::super::trace::line(level, &name, &text(facility), &text(line));
+    super::super::trace::line(level, &name, &facility, &said);
 }

@@ -38,7 +38,8 @@ impl Handle {
     /// Fences every older producer with this transactional id and ends what it left open.
     pub(in crate::kafka) fn init_transactions(&self, timeout: Duration) -> Result<(), Failure> {
         // SAFETY: the client is alive.
-        Failure::take(unsafe { native::rd_kafka_init_transactions(self.ptr(), millis(timeout)) })
+        let begun = Failure::take(unsafe { native::rd_kafka_init_transactions(self.ptr(), millis(timeout)) });
+        begun.map_err(|failure| self.explained(failure))
     }
 
     pub(in crate::kafka) fn begin(&self) -> Result<(), Failure> {
