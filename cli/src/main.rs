@@ -27,9 +27,6 @@ use service::exit;
 use service::shutdown::Shutdown;
 use std::process::ExitCode;
 
-#[cfg(all(feature = "controls", not(debug_assertions)))]
-compile_error!("a program without a rule of exactness is for tests and never a release");
-
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -12,6 +12,7 @@ use schemas::commit::{BatchId, CommitRecord, Head, Part};
 use schemas::row::Progress;
 use schemas::{Ledger, Offset, Partition};
 use std::collections::HashMap;
+use std::sync::LazyLock;
 use uuid::Uuid;
 
 /// Layout versions that a later release may write: an unknown one of these stops a reader.
@@ -19,7 +20,7 @@ const VERSIONS: std::ops::RangeInclusive<u8> = 2..=31;
 /// Commit records that may be in the making at once: one for each owner that writes at the same time.
 const ASSEMBLIES: usize = 16;
 
-/// A rule of exactness. The proofs' control is a program that leaves one out: there the tests of the rule must fail.
+/// A rule of exactness. The proofs' control is a program that leaves one out: there the tests of that rule must fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// Whether a commit record counts is decided by its place on the chain.
@@ -29,23 +30,16 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// Always, but in a build with the feature `controls`, where `CONTROL_WITHOUT_RULE` may name the one that does not: `chain` or
+    /// Always; but a build with debug assertions, which no release is, leaves out the one that `CONTROL_WITHOUT_RULE` names: `chain` or
     /// `read-back`.
     pub fn holds(self) -> bool {
-        #[cfg(feature = "controls")]
-        {
-            static WITHOUT: std::sync::LazyLock<Option<String>> =
-                std::sync::LazyLock::new(|| std::env::var("CONTROL_WITHOUT_RULE").ok());
-            let name = match self {
-                Self::Chain => "chain",
-                Self::ReadBack => "read-back",
-            };
-            WITHOUT.as_deref() != Some(name)
-        }
-        #[cfg(not(feature = "controls"))]
-        {
-            matches!(self, Self::Chain | Self::ReadBack)
-        }
+        static WITHOUT: LazyLock<Option<String>> =
+            LazyLock::new(|| std::env::var("CONTROL_WITHOUT_RULE").ok());
+        let name = match self {
+            Self::Chain => "chain",
+            Self::ReadBack => "read-back",
+        };
+        !cfg!(debug_assertions) || WITHOUT.as_deref() != Some(name)
     }
 }
 
