@@ -19,6 +19,8 @@ pub enum Decision<'a> {
     Held(Event<'a>),
     /// A fact of an upload.
     Fact(Box<Fact>),
+    /// Nothing that counts.
+    Canary,
     /// It belongs to this other partition.
     Misplaced(Partition),
     /// It can never be counted.
@@ -102,6 +104,9 @@ pub fn decide<'a>(
     partitions: u32,
     schemas: &'a Schemas,
 ) -> Decision<'a> {
+    if record.kind == Kind::Canary {
+        return Decision::Canary;
+    }
     let Some(key) = record.key else {
         return Decision::Refused(Refused::unread(Reason::NullKey, "the record has no key"));
     };
@@ -110,7 +115,7 @@ pub fn decide<'a>(
     };
     let most = match record.kind {
         Kind::Fact => limits::FACT_BYTES,
-        Kind::Event | Kind::Held => limits::EVENT_BYTES,
+        Kind::Event | Kind::Held | Kind::Canary => limits::EVENT_BYTES,
     };
     if value.len() > most {
         let detail = format!(

@@ -159,7 +159,7 @@ impl Batch {
             Decision::Event(_) | Decision::Refused(_) | Decision::NeedsSchema(_) => {
                 redriven(record, source, rules.partitions)
             }
-            Decision::Held(_) | Decision::Fact(_) | Decision::Misplaced(_) => None,
+            Decision::Held(_) | Decision::Fact(_) | Decision::Canary | Decision::Misplaced(_) => None,
         };
         let outcome = match decision {
             Decision::Event(event) => match &redriven {
@@ -168,6 +168,7 @@ impl Batch {
             },
             Decision::Held(event) => self.hold(record.offset, &event),
             Decision::Fact(fact) => self.note(record, &fact, known),
+            Decision::Canary => self.pass(record.offset),
             Decision::Misplaced(to) => self.reroute(record, to),
             Decision::Refused(refused) => self.refuse(source, record, &refused, came_as(&redriven)),
             Decision::NeedsSchema(id) => {
@@ -325,6 +326,16 @@ impl Batch {
             source,
         });
         Outcome::Held
+    }
+
+    /// Passes over what counts for nothing; the ledger has it as noted.
+    fn pass(&mut self, offset: Offset) -> Outcome {
+        self.entries.add_exception(&Exception {
+            offset,
+            fate: Fate::Noted(&[]),
+            source: None,
+        });
+        Outcome::Noted
     }
 
     /// Takes in a fact of an upload.

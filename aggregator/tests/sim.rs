@@ -53,6 +53,8 @@ pub enum Way {
     Edited(u8),
     /// By a client that makes up headers of redrives.
     MadeUp(u8),
+    /// As a canary, whatever it holds.
+    Canary,
 }
 
 /// What a record's headers say.
@@ -86,6 +88,7 @@ pub fn draw() -> impl Strategy<Value = Draw> {
         3 => any::<u8>().prop_map(Way::Redrive),
         2 => any::<u8>().prop_map(Way::Edited),
         1 => any::<u8>().prop_map(Way::MadeUp),
+        1 => Just(Way::Canary),
     ];
     let content = (
         0..40_u8,
@@ -182,7 +185,7 @@ pub fn placed(draws: &[Draw]) -> Vec<Placed> {
                 pick(&letters, number).map(|letter| Said::Redrive { letter, edited: true })
             }
             Way::MadeUp(number) => Some(Said::MadeUp(number)),
-            Way::Plain | Way::Held => None,
+            Way::Plain | Way::Held | Way::Canary => None,
         };
         let said = said.unwrap_or(Said::Nothing);
         let (mut draw, key) = match said {
@@ -200,7 +203,7 @@ pub fn placed(draws: &[Draw]) -> Vec<Placed> {
             Said::Nothing | Said::MadeUp(_) => (draw.clone(), draw.key()),
         };
         draw.way = match (said, draw.way) {
-            (Said::Nothing, Way::Held) => Way::Held,
+            (Said::Nothing, way @ (Way::Held | Way::Canary)) => way,
             _ => Way::Plain,
         };
         // The lane copies only what it held.
@@ -295,6 +298,7 @@ pub fn records(draws: &[Draw]) -> RecordBatch {
             origin,
             kind: match placed.draw.way {
                 Way::Held => Kind::Held,
+                Way::Canary => Kind::Canary,
                 _ => Kind::Event,
             },
             redrive: redrive.as_deref(),
@@ -367,6 +371,7 @@ pub fn expected(draws: &[Draw]) -> Expected {
         };
         let is_copy_again = matches!(said, Said::CopyOf(original) if copied.contains(&original));
         let outcome = match seen.get(&key) {
+            _ if draw.way == Way::Canary => Outcome::Noted,
             _ if !is_here(&key) && draw.way == Way::Held => invalid,
             _ if !is_here(&key) => Outcome::Rerouted,
             _ if draw.invalid => invalid,
@@ -407,7 +412,7 @@ pub fn expected(draws: &[Draw]) -> Expected {
         } else if matches!(outcome, Outcome::DeadLettered(_)) {
             expected.letters += 1;
         }
-        let is_row = tried.is_none() && outcome != Outcome::Rerouted && is_here(&key);
+        let is_row = tried.is_none() && !matches!(outcome, Outcome::Rerouted | Outcome::Noted) && is_here(&key);
         if let Some(upload) = draw.event().upload_id.filter(|_| is_row) {
             expected.upload(upload, outcome, matches!(said, Said::CopyOf(_)));
         }

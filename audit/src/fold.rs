@@ -76,7 +76,7 @@ impl Fold {
             Finding::Event(_) | Finding::Refused(_) | Finding::Ruled => {
                 tried(record, self.partition, shared.reading.partitions)
             }
-            Finding::Held(_) | Finding::Fact(_) | Finding::Misplaced(_) => None,
+            Finding::Held(_) | Finding::Fact(_) | Finding::Canary | Finding::Misplaced(_) => None,
         };
         let verdict = match finding {
             Finding::Event(event) if redriven.is_some() => {
@@ -105,8 +105,9 @@ impl Fold {
                 let bytes = record.value.unwrap_or_default();
                 let version = self.rows.present();
                 self.rows.uploads.note(&fact, bytes, record.offset, version);
-                Verdict::Noted(fact)
+                Verdict::Noted(Some(fact))
             }
+            Finding::Canary => Verdict::Noted(None),
             Finding::Misplaced(to) => {
                 let place = (self.partition, record.offset);
                 shared.rerouted.insert(place, (to, content(record)));

@@ -21,8 +21,8 @@ pub(crate) enum Verdict<'a> {
     Held,
     /// Another copy of the same held record came before.
     Repeated,
-    /// It is a fact of an upload.
-    Noted(Box<Fact>),
+    /// It is a fact of an upload, or a canary, which is none.
+    Noted(Option<Box<Fact>>),
     /// Its key was counted with the same content.
     Duplicate,
     /// A copy goes to this partition.
@@ -165,7 +165,7 @@ pub(crate) fn differ(
     let (upload, copy_of, redriven) = concluded.map_or((None, None, None), Concluded::came);
     // A fact names its upload itself.
     let expected = match verdict {
-        Verdict::Noted(fact) => upload.filter(|(tenant, id)| (tenant, id) == (&fact.tenant, &fact.upload)),
+        Verdict::Noted(Some(fact)) => upload.filter(|(tenant, id)| (tenant, id) == (&fact.tenant, &fact.upload)),
         _ => came.upload.as_ref(),
     };
     fields.extend(named([

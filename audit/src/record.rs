@@ -24,6 +24,8 @@ pub(crate) enum Finding<'a> {
     Held(Event<'a>),
     /// A fact of an upload.
     Fact(Box<Fact>),
+    /// Nothing that counts, whatever it holds.
+    Canary,
     /// It belongs to another partition.
     Misplaced(Partition),
     /// It can never be counted.
@@ -123,6 +125,9 @@ impl Reading<'_> {
         partition: Partition,
         ruled_unknown: bool,
     ) -> Result<Finding<'a>, CouldNotLook> {
+        if record.kind == Kind::Canary {
+            return Ok(Finding::Canary);
+        }
         let Some(record_key) = record.key else {
             return Ok(Finding::Refused(Refused::unread(Reason::NullKey)));
         };

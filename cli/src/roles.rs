@@ -11,7 +11,7 @@ use axum::Router;
 use ingest::{Ingest, OlderClients, Target};
 use log::Appender;
 use log::kafka::{KafkaAppender, KafkaChainReader, KafkaReader};
-use query_api::{LogEnds, LogEvents, LogLetters, ProgressWatch, QueryApi};
+use query_api::{CANARY_PATIENCE, Canaries, CanaryMetrics, LogEnds, LogEvents, LogLetters, ProgressWatch, QueryApi};
 use schemas::generation::Generation;
 use schemas::key::Hashing;
 use service::api::Api;
@@ -179,7 +179,18 @@ pub(crate) fn query(runtime: &Runtime, config: &Config, shutdown: &Shutdown) -> 
         gauges::store(&world.metrics, &store)?;
         let appender = Arc::new(KafkaAppender::open(&settings)?);
         let source = Source::Kafka(Box::new(settings));
-        let (queries, _) = query_part(&world, store, &generation, &source, appender)?;
+        let (queries, progress) = query_part(&world, store, &generation, &source, appender.clone())?;
+        if config.query.canary_interval_ms > 0 {
+            let canaries = Canaries {
+                appender,
+                progress,
+                partitions: generation.partitions,
+                interval: Duration::from_millis(config.query.canary_interval_ms),
+                patience: CANARY_PATIENCE,
+                metrics: CanaryMetrics::new(&world.metrics, generation.partitions)?,
+            };
+            canaries.start(shutdown);
+        }
         let routes = mounted(
             queries.merge(query_api::health_api()).merge(world.keys_api()),
             "query",

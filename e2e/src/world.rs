@@ -247,6 +247,8 @@ impl Cluster {
             ("REGISTRY__URL", registry.clone()),
             ("STORE__NODES", store.clone()),
             ("STORE__KEYSPACE", keyspace.clone()),
+            // Else ledgers would hold more than a test sent.
+            ("QUERY__CANARY_INTERVAL_MS", "0".to_owned()),
         ];
         let listen = [free_port()?, free_port()?];
         let cluster = Self {

@@ -203,6 +203,8 @@ pub enum Kind {
     Held,
     /// A fact of an upload's life: [`schemas::upload::Fact`].
     Fact,
+    /// Counts for nothing, and goes all the way of an event: how long that takes is what it is for.
+    Canary,
 }
 
 /// Name of the header that says a record's kind; a record without it is an event.
@@ -215,6 +217,7 @@ impl Kind {
             Self::Event => None,
             Self::Held => Some("held"),
             Self::Fact => Some("fact"),
+            Self::Canary => Some("canary"),
         }
     }
 
@@ -223,6 +226,7 @@ impl Kind {
         match word {
             b"held" => Self::Held,
             b"fact" => Self::Fact,
+            b"canary" => Self::Canary,
             _ => Self::Event,
         }
     }

@@ -251,14 +251,14 @@ async fn a_record_says_its_kind_and_each_copy_its_own_origin() {
         copies.push_copy(b"key", b"value", origin(offset));
     }
     appender.append(copies).await.unwrap();
-    for kind in [Kind::Event, Kind::Held, Kind::Fact] {
+    for kind in [Kind::Event, Kind::Held, Kind::Fact, Kind::Canary] {
         let mut chunk = chunk(0, 1, 10);
         chunk.set_kind(kind);
         appender.append(chunk).await.unwrap();
     }
     let mut reader = KafkaReader::new(&settings).unwrap();
     let batch = reader
-        .read(Partition(0), Offset(0), Offset(6), 1_000_000)
+        .read(Partition(0), Offset(0), Offset(7), 1_000_000)
         .unwrap();
     let read: Vec<_> = batch.iter().map(|record| (record.kind, record.origin)).collect();
     let expected = [
@@ -268,6 +268,7 @@ async fn a_record_says_its_kind_and_each_copy_its_own_origin() {
         (Kind::Event, None),
         (Kind::Held, None),
         (Kind::Fact, None),
+        (Kind::Canary, None),
     ];
     assert_eq!(read, expected);
 }

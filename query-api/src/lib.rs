@@ -99,6 +99,10 @@ mod health;
 /// What is counted of this part itself.
 mod metrics;
 
+/// Records that count for nothing, to see how long the way of an event takes.
+mod canary;
+
+pub use canary::{CANARY_PATIENCE, Canaries, CanaryMetrics};
 pub use ends::{Ends, LogEnds};
 pub use health::health_api;
 pub use letters::{AskRetention, LetterBytes, LogLetters, LogRecord, RecordAt, Retention};

@@ -19,6 +19,7 @@ mod upload_calls;
 mod ports;
 mod exports;
 mod conditional;
+mod canaries;
 mod live_reader;
 mod live;
 mod top_users;

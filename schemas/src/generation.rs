@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// The version of the fold that this release has. A change in what the fold concludes from the same records makes a new one.
-pub const FOLD_VERSION: u32 = 3;
+pub const FOLD_VERSION: u32 = 4;
 /// The partitioner of this release.
 pub const PARTITIONER: &str = "murmur2";
 

@@ -18,6 +18,7 @@ const ORIGIN: u8 = 4;
 const HEADERS: u8 = 8;
 const HELD: u8 = 16;
 const FACT: u8 = 32;
+const CANARY: u8 = HELD | FACT;
 const OF_HELD: u8 = 64;
 const REDRIVE: u8 = 128;
 /// About what a copy's origin takes.
@@ -69,6 +70,7 @@ impl Payload {
                     Kind::Event => 0,
                     Kind::Held => HELD,
                     Kind::Fact => FACT,
+                    Kind::Canary => CANARY,
                 };
                 let mut tail = Vec::new();
                 let mut flags = kind | put_headers(&mut tail, (None, None), chunk.headers());
@@ -167,7 +169,7 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>) -> Result<Stored<'a>, Malformed>
         0 => Kind::Event,
         HELD => Kind::Held,
         FACT => Kind::Fact,
-        _ => return Err(reader.malformed()),
+        _ => Kind::Canary,
     };
     let key = if flags & KEY != 0 {
         Some(reader.bytes()?)

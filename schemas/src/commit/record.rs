@@ -145,7 +145,7 @@ impl CommitRecord {
         for _ in 0..self.exception_count {
             let exception = read_exception(&mut reader, &mut last)?;
             let known = self.knows(exception.source)
-                && (exception.source.is_some() || !matches!(exception.fate, Fate::Held | Fate::Noted(_)));
+                && (exception.source.is_some() || !of_an_upload(exception.fate));
             if !self.follows(before, exception.offset) || !known {
                 return Err(malformed());
             }
@@ -186,6 +186,15 @@ impl CommitRecord {
                 && source.copy_of.is_none_or(|original| original < self.head.to)
         })
     }
+
+/// Whether only a record of an upload can have this fate. What is noted without a word of it is a canary.
+fn of_an_upload(fate: Fate<'_>) -> bool {
+    match fate {
+        Fate::Held => true,
+        Fate::Noted(bytes) => !bytes.is_empty(),
+        _ => false,
+    }
+}
 
     /// Whether an entry at `offset` may stand behind one at `before`: a record has one outcome.
     fn follows(&self, before: Option<Offset>, offset: Offset) -> bool {

@@ -34,6 +34,10 @@ pub struct Query {
     /// Tries to redrive a dead letter that may fail; then it is redriven only where that is forced.
     /// Default 5; `TIDEMARK_QUERY__REDRIVE_TRIES`.
     pub redrive_tries: u32,
+    /// Milliseconds between two canaries of a partition: records that count for nothing, by which `query` measures how long the way of an
+    /// event takes and notices when it is broken; 0: none. `run` sends none.
+    /// Default 5000; `TIDEMARK_QUERY__CANARY_INTERVAL_MS`.
+    pub canary_interval_ms: u64,
 }
 
 impl Default for Query {
@@ -46,6 +50,7 @@ impl Default for Query {
             live_heartbeat_ms: 15_000,
             live_patience_ms: 10_000,
             redrive_tries: 5,
+            canary_interval_ms: 5000,
         }
     }
 }
@@ -72,6 +77,7 @@ impl Query {
         checks.range("query.live_readers", self.live_readers, 1, 10_000);
         checks.range("query.live_heartbeat_ms", self.live_heartbeat_ms, 100, 3_600_000);
         checks.range("query.redrive_tries", self.redrive_tries, 1, 1000);
+        checks.range("query.canary_interval_ms", self.canary_interval_ms, 0, 3_600_000);
         checks.range("query.live_patience_ms", self.live_patience_ms, 100, 3_600_000);
     }
 }
