@@ -6,7 +6,7 @@ BIN := target/release/tidemark
 DENY := target/tools/bin/cargo-deny
 SCHEMATHESIS := target/schemathesis
 
-.PHONY: run release check test prove secure bench engines-up engines-down tools browser schemathesis
+.PHONY: run release check test prove secure bench engines-up engines-down tools browser prometheus schemathesis
 
 run: release ## build, start everything in one process, load the sample, go on serving
 	$(BIN) run --load sample/events.csv
@@ -32,6 +32,9 @@ check: tools $(DENY) ## format, lints, docs, and the rules that no tool knows
 browser: ## Chromium, in which the console is tested
 	@command -v chromium chromium-browser google-chrome >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; }
 
+prometheus: ## Prometheus, by which dashboards and alert rules are tested
+	@command -v prometheus promtool >/dev/null || { apt-get update && apt-get install -y --no-install-recommends prometheus; }
+
 schemathesis: $(SCHEMATHESIS)/ready ## Schemathesis, which calls all that the API's document holds
 
 $(SCHEMATHESIS)/ready: deploy/schemathesis/requirements.txt
@@ -40,8 +43,10 @@ $(SCHEMATHESIS)/ready: deploy/schemathesis/requirements.txt
 	$(SCHEMATHESIS)/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
 	touch $@
 
-test: tools browser schemathesis engines-up ## all tests, on the real engines and in a real browser
+test: tools browser schemathesis prometheus ## all tests, on the real engines and in a real browser
 	cargo test --workspace --locked --no-run
+	# Only now, since idle engines take a tenth of a core from the build.
+	$(ENGINES) up
 	# Else what was built is still on its way to the disk while the tests wait for theirs.
 	sync
 	eval "$$($(ENGINES) env)"; cargo test --workspace --locked

@@ -17,6 +17,7 @@ mod embedded;
 mod kafka;
 mod kafka_kills;
 mod members;
+mod monitoring;
 mod producers;
 mod secure;
 mod memory;
