@@ -134,9 +134,9 @@ containers:
     image: {{ include "tidemark.image" .root | quote }}
     args:
       - {{ .role }}
+      {{- /* A number of YAML is a float to Helm; as JSON it has no exponent. */}}
       {{- range $key, $value := $values.settings }}
       - --set
-      # A number of YAML is a float to Helm; as JSON it has no exponent.
       - {{ printf "%s=%s" $key (kindIs "string" $value | ternary $value (toJson $value)) | quote }}
       {{- end }}
     env:
