@@ -47,6 +47,8 @@ pub struct Settings {
     pub batch_records: u64,
     /// Batches sent and not read back at most, per partition.
     pub pipeline: usize,
+    /// Time without progress after which a transaction on the changelog is held to hang.
+    pub hanging_after: Duration,
     /// Bytes of memory for the dedup index of one partition.
     pub dedup_memory_bytes: usize,
     /// Keys of one partition at most; the lane stops rather than forget. `u64::MAX`: no limit.

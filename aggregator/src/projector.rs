@@ -26,6 +26,7 @@ use log::{ChainEvent, ChainReader, LogError};
 use patience::Patience;
 use projection::Projection;
 use schemas::Partition;
+use schemas::row::Row;
 use service::readiness::Condition;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -34,6 +35,10 @@ use uuid::Uuid;
 
 /// Longest wait for the chains while nothing else is due.
 const IDLE: Duration = Duration::from_millis(10);
+
+/// How often the tables are looked at while there is much to read before the next flush. Of several tables that are emptied one after
+/// another the last is then noticed before all is read again.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// How the projector works.
 #[derive(Clone, Debug)]
@@ -79,6 +84,7 @@ pub struct Projector<S> {
     held: BTreeMap<Partition, Projection>,
     flush: Option<Flush>,
     last_flush: Instant,
+    last_look: Instant,
 }
 
 /// What a projector is made of beside its settings.
@@ -148,6 +154,7 @@ impl<S: Sink> Projector<S> {
             held: BTreeMap::new(),
             flush: None,
             last_flush: Instant::now(),
+            last_look: Instant::now(),
         }
     }
 
@@ -182,8 +189,12 @@ impl<S: Sink> Projector<S> {
             self.wait_for_flush(timeout);
         }
         self.finish_flush()?;
-        if self.flush.is_none() && self.is_due() {
-            self.start_flush()?;
+        if self.flush.is_none() {
+            if self.is_due() {
+                self.start_flush()?;
+            } else if self.is_catching_up() && self.last_look.elapsed() >= LOOK {
+                self.start_look();
+            }
         }
         Ok(())
     }
@@ -284,18 +295,11 @@ impl<S: Sink> Projector<S> {
     }
 
     fn start_flush(&mut self) -> Result<(), Ended> {
+        // Before its rows are taken: with them it is not finished.
+        let partitions = self.work(Projection::is_finished);
         let mut rows = Vec::with_capacity(self.dirty());
-        let mut partitions = Vec::new();
-        for (partition, held) in &mut self.held {
-            let is_written = held.is_finished();
+        for held in self.held.values_mut() {
             rows.extend(held.rows.take_dirty()?);
-            partitions.push(flush::PartitionWork {
-                partition: *partition,
-                progress: held.progress(),
-                standings: held.standings.clone(),
-                is_written,
-                interruptions: held.interruptions,
-            });
         }
         self.metrics.dirty(rows.len());
         // More than a second's budget is a backlog: it is worth more to be through with it than to spare readers.
@@ -306,12 +310,35 @@ impl<S: Sink> Projector<S> {
             self.settings.rows_per_s
         };
         self.last_flush = Instant::now();
+        self.begin_flush(rows, partitions, pace);
+        Ok(())
+    }
+
+    /// Looks whether the tables are still what they were, and writes nothing.
+    fn start_look(&mut self) {
+        let partitions = self.work(|_| true);
+        self.begin_flush(Vec::new(), partitions, 0);
+    }
+
+    fn work(&self, only_look: impl Fn(&Projection) -> bool) -> Vec<flush::PartitionWork> {
+        let part = |(partition, held): (&Partition, &Projection)| flush::PartitionWork {
+            partition: *partition,
+            progress: held.progress(),
+            standings: held.standings.clone(),
+            only_look: only_look(held),
+            interruptions: held.interruptions,
+        };
+        self.held.iter().map(part).collect()
+    }
+
+    fn begin_flush(&mut self, rows: Vec<Row>, partitions: Vec<flush::PartitionWork>, pace: u32) {
         let work = flush::Work {
             rows,
             partitions,
             chunk_rows: self.settings.chunk_rows,
             pace,
         };
+        self.last_look = Instant::now();
         self.flush = Some(Flush::start(
             &self.runtime,
             self.sink.clone(),
@@ -320,7 +347,6 @@ impl<S: Sink> Projector<S> {
             &self.give_up,
             &self.metrics,
         ));
-        Ok(())
     }
 
     fn wait_for_flush(&mut self, timeout: Duration) {

@@ -155,29 +155,43 @@ impl Rows {
     }
 
     fn add_users(&mut self, record: &CommitRecord, link: Link, dirty: bool) -> Result<(), RowsError> {
+        let mut events: Vec<_> = record
+            .counted()
+            .filter_map(|counted| {
+                let (tenant, event_type) = record.types.get(counted.type_index as usize)?;
+                Some((
+                    (tenant, counted.user, counted.fresh.quarter.day()),
+                    event_type,
+                    counted,
+                ))
+            })
+            .collect();
+        // The row of a busy user is long: it is read and written once for all of the record's events, which stay in their order.
+        events.sort_by_key(|(place, ..)| *place);
         let mut key = Vec::with_capacity(64);
-        for counted in record.counted() {
-            let Some((tenant, event_type)) = record.types.get(counted.type_index as usize) else {
+        for events in events.chunk_by(|(a, ..), (b, ..)| a == b) {
+            let Some(((tenant, user, day), ..)) = events.first() else {
                 continue;
             };
-            let quarter = counted.fresh.quarter;
-            user_key(&mut key, tenant, counted.user, quarter.day());
+            user_key(&mut key, tenant, user, *day);
             let mut partial = match self.users.take(&key)? {
                 Some((_, bytes)) => UserPartial::decode(&bytes)?,
                 None => UserPartial::default(),
             };
-            match counted.fresh.reversed {
-                true => partial.take_back(event_type, quarter.of_day(), counted.amount),
-                false => partial.add(event_type, quarter.of_day(), counted.amount),
+            for (_, event_type, counted) in events {
+                let of_day = counted.fresh.quarter.of_day();
+                match counted.fresh.reversed {
+                    true => partial.take_back(event_type, of_day, counted.amount),
+                    false => partial.add(event_type, of_day, counted.amount),
+                }
+                partial.remember(counted.offset, counted.fresh.reversed, link);
             }
-            partial.remember(counted.offset, counted.fresh.reversed, link);
             self.users.put(&key, (record.head.to, partial.encode().into()));
             if dirty && !self.dirty_users.contains(key.as_slice()) {
                 self.dirty_users.insert(key.as_slice().into());
             }
         }
-        self.users.keep_budget()?;
-        Ok(())
+        self.users.keep_budget()
     }
 
     fn add_letters(&mut self, record: &CommitRecord) {

@@ -136,6 +136,8 @@ impl Source {
             }
             Some(_) if Rule::ReadBack.holds() => return Ok(ReadBack::Lost),
             Some(_) => return Ok(ReadBack::Nothing),
+            // Who believes the broker does not look back: else its own record, read behind its belief, would make it begin again, and heal.
+            None if self.is_started && !Rule::ReadBack.holds() => return Ok(ReadBack::Nothing),
             None if !self.batch.is_empty() => return Ok(ReadBack::Lost),
             // How far the other is with what is due here is not known: what its record says of it is not of our outbox.
             None if self.is_started && !self.outbox.is_empty() => return Ok(ReadBack::Lost),

@@ -217,7 +217,8 @@ pub fn run_over(slots: Vec<Option<Vec<u8>>>, other: Vec<Option<Vec<u8>>>, way: &
     // A flush lets the next record be read, so by then all of them were.
     let flushes = 2 * other.len() as u64 + 2;
     let second = start(&world, &changelog(other), way);
-    while !second.is_finished() && world.lock().unwrap().flushes(1) < flushes && began.elapsed() < PATIENCE {
+    while !second.is_finished() && world.lock().unwrap().flushes(1) < flushes {
+        assert!(began.elapsed() < PATIENCE, "{}", world.lock().unwrap().summary());
         std::thread::sleep(Duration::from_micros(200));
     }
     world.lock().unwrap().end();

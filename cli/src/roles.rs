@@ -27,6 +27,8 @@ use tokio::runtime::Runtime;
 const DIRTY_ROWS: usize = 200_000;
 /// Rows that the projector hands to the store at once.
 const CHUNK_ROWS: usize = 20_000;
+/// How long past its time a transaction may be open: brokers look for those every ten seconds by default.
+const BROKER_LOOKS: Duration = Duration::from_secs(20);
 /// How often the projector looks whether the tables are still what they were, while it has nothing to write.
 const STORE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// First wait of the projector for a store that does not answer; the longest is 2 s.
@@ -349,6 +351,7 @@ fn start(
             bulk_lag_records: config.bulk_lag_records,
             batch_records: config.batch_records as u64,
             pipeline: config.pipeline,
+            hanging_after: ms(world.config.kafka.transaction_timeout_ms.into()) + BROKER_LOOKS,
             dedup_memory_bytes: usize::try_from(config.dedup_memory_bytes)? / partitions,
             dedup_max_keys: match config.dedup_max_keys {
                 0 => u64::MAX,

@@ -12,6 +12,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Milliseconds after which the group takes a silent aggregator's partitions; the shortest that brokers allow by default.
 pub const SESSION_MS: u64 = 6000;
+/// What is shown of each log where a test failed: its last lines, and the first characters of each.
+const LOG_LINES: usize = 60;
+const LOG_CHARS: usize = 300;
 
 /// A folder of a test.
 #[derive(Debug)]
@@ -25,12 +28,30 @@ impl Folder {
         std::fs::create_dir_all(&path)?;
         Ok(Self(path))
     }
+
+    /// The last that each service logged, since a folder on another machine may be out of reach. librdkafka's lines would hide the rest.
+    fn show_logs(&self) {
+        for log in std::fs::read_dir(&self.0).into_iter().flatten().flatten() {
+            let path = log.path();
+            if path.extension().is_none_or(|extension| extension != "log") {
+                continue;
+            }
+            let text = std::fs::read(&path).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            let ours: Vec<_> = text.lines().filter(|line| !line.contains("librdkafka")).collect();
+            eprintln!("last lines of {}, but librdkafka's:", path.display());
+            for line in ours.iter().skip(ours.len().saturating_sub(LOG_LINES)) {
+                eprintln!("  {}", line.chars().take(LOG_CHARS).collect::<String>());
+            }
+        }
+    }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("logs and data stay in {}", self.0.display());
+            self.show_logs();
         } else {
             let _ = std::fs::remove_dir_all(&self.0);
         }

@@ -1,7 +1,7 @@
 //! The engines die under load: the broker, the store, the registry. Each test kills the engines that every other test uses, so
 //! only `make prove` runs them, on engines of its own.
 
-use crate::rig::{RATE, each_key_counted_once, produce_records, turn, wait_until};
+use crate::rig::{RATE, SETTLE, each_key_counted_once, produce_records, turn, wait_until};
 use crate::services::{Services, audit};
 use e2e::client;
 use e2e::engines::Engines;
@@ -9,6 +9,7 @@ use e2e::model::Ledger;
 use e2e::paced::{Sender, Settings, event_foreign, event_json, foreign_schema};
 use e2e::world::{Cluster, PATIENCE};
 use serde_json::json;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// Deaths of each engine.
@@ -33,8 +34,17 @@ fn load(world: &Cluster) -> Sender {
 fn wait_caught_up(world: &Cluster, sender: &Sender) -> Duration {
     let begun = Instant::now();
     sender.wait_for(BATCHES, PATIENCE).unwrap();
-    wait_until(|| Ledger::ask(world.query_address, PATIENCE).is_ok_and(|ledger| ledger.in_flight < RATE));
-    begun.elapsed()
+    loop {
+        let said = Ledger::ask(world.query_address, PATIENCE);
+        if said.as_ref().is_ok_and(|ledger| ledger.in_flight < RATE) {
+            return begun.elapsed();
+        }
+        assert!(
+            begun.elapsed() < SETTLE,
+            "not caught up within {SETTLE:?}: {said:?}"
+        );
+        sleep(Duration::from_millis(200));
+    }
 }
 
 /// The services were never started again: they must have lived through it all.

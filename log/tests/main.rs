@@ -12,6 +12,7 @@ mod kafka_support;
 mod kafka_foreign;
 mod kafka_commits;
 mod kafka_dead_letters;
+mod kafka_hanging;
 mod kafka_groups;
 mod kafka_appends;
 mod kafka_reader;

@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use views::Error;
 
+/// How often a long flush looks whether the tables are still what they were. All that is written behind a loss is written in vain.
+const LOOK: Duration = Duration::from_millis(500);
 /// Rows handed to the store at once at most while a budget holds: short enough for an even pace.
 const PACED_ROWS: usize = 1_000;
 
@@ -35,8 +37,8 @@ pub(super) struct PartitionWork {
     pub(super) progress: Progress,
     /// What each view's table is known to hold already.
     pub(super) standings: Standings,
-    /// Whether the store says all this already, so that it need only be looked at.
-    pub(super) is_written: bool,
+    /// Whether its tables are only looked at.
+    pub(super) only_look: bool,
     /// Interruptions of the store before its projection began.
     pub(super) interruptions: u64,
 }
@@ -151,7 +153,8 @@ async fn run<S: Sink>(
         changelog: part.progress.changelog,
         standings: part.standings,
     };
-    Flushed::Written(work.partitions.into_iter().map(written).collect())
+    let parts = work.partitions.into_iter().filter(|part| !part.only_look);
+    Flushed::Written(parts.map(written).collect())
 }
 
 /// Writes all of it, or says which table has lost what was written to it before.
@@ -160,12 +163,14 @@ async fn attempt<S: Sink>(
     work: &Work,
     patience: &Patience,
 ) -> Result<Option<(Partition, View)>, Error> {
-    write_rows(sink, work, patience).await?;
+    if let Some(lost) = write_rows(sink, work, patience).await? {
+        return Ok(Some(lost));
+    }
     // Right before progress is written: progress on top of a loss would hide it for ever.
     if let Some(lost) = find_lost(sink, work, patience).await? {
         return Ok(Some(lost));
     }
-    for part in work.partitions.iter().filter(|part| !part.is_written) {
+    for part in work.partitions.iter().filter(|part| !part.only_look) {
         for (view, standing) in &part.standings {
             let progress = Progress {
                 birth: standing.life,
@@ -177,14 +182,26 @@ async fn attempt<S: Sink>(
     Ok(None)
 }
 
-async fn write_rows<S: Sink>(sink: &S, work: &Work, patience: &Patience) -> Result<(), Error> {
+/// Writes the rows, until a table is seen to have lost what was written to it before.
+async fn write_rows<S: Sink>(
+    sink: &S,
+    work: &Work,
+    patience: &Patience,
+) -> Result<Option<(Partition, View)>, Error> {
     let at_once = match work.pace {
         0 => work.chunk_rows,
         _ => work.chunk_rows.min(PACED_ROWS),
     };
     let started = Instant::now();
+    let mut looked = started;
     let mut done = 0_usize;
     for chunk in work.rows.chunks(at_once.max(1)) {
+        if looked.elapsed() >= LOOK {
+            looked = Instant::now();
+            if let Some(lost) = find_lost(sink, work, patience).await? {
+                return Ok(Some(lost));
+            }
+        }
         sink.upsert(chunk.to_vec()).await?;
         patience.answered();
         done += chunk.len();
@@ -193,7 +210,7 @@ async fn write_rows<S: Sink>(sink: &S, work: &Work, patience: &Patience) -> Resu
             tokio::time::sleep(due.saturating_sub(started.elapsed())).await;
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 async fn find_lost<S: Sink>(

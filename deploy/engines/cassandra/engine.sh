@@ -52,7 +52,7 @@ cassandra_secure() {
 cassandra_command() {
   local dir=$1 lib name
   lib=$(lib_dir cassandra)
-  command=("$java" "$(marker cassandra)" -Xms1g -Xmx2g -Xss512k -XX:+UseG1GC -XX:+ExitOnOutOfMemoryError -XX:-UsePerfData
+  command=("$java" "$(marker cassandra)" -Xms2g -Xmx2g -Xmn800m -Xss512k -XX:+UseParallelGC -XX:+ExitOnOutOfMemoryError -XX:-UsePerfData
     "-javaagent:$(echo "$lib"/jamm-*.jar)" "-Djava.io.tmpdir=$dir/tmp"
     "-Dcassandra.config=file://$dir/cassandra.yaml" "-Dcassandra.storagedir=$dir/data" -Dcassandra-foreground=yes
     "-Dlogback.configurationFile=file:$here/cassandra/logback.xml"

@@ -3,6 +3,7 @@
 //! Only the answer of commit counts: records and flushes of a fenced producer succeed silently (COSTS.md, E0 b). And even that
 //! answer is a hint; the chain decides.
 
+use super::edges::Edges;
 use super::failure::{fatal, log_error};
 use super::raw::{Copy, Failure, Handle, Membership, Topic};
 use super::statistics::ClientKind;
@@ -27,8 +28,7 @@ pub(super) struct Committer {
     changelog: Topic,
     dead_letters: Topic,
     handle: Arc<Handle>,
-    events: String,
-    timeout: Duration,
+    settings: Settings,
 }
 
 impl Committer {
@@ -46,14 +46,80 @@ impl Committer {
                     &failure,
                 )
             })?;
-        let timeout = settings.transaction_timeout();
-        Ok(Self {
+        let committer = Self {
             changelog,
             dead_letters,
             handle,
-            events: settings.events.clone(),
-            timeout,
-        })
+            settings: settings.clone(),
+        };
+        let hanging = committer.hanging()?;
+        committer.end(&hanging).map_err(|error| match error {
+            CommitError::Aborted(what) => LogError::Away(what),
+            CommitError::Fatal(what) => LogError::Fatal(what),
+        })?;
+        Ok(committer)
+    }
+
+    /// Ends transactions of this producer that hang: their records are there, but the broker's coordinator believes that they ended,
+    /// so that readers of committed records stop before them for ever. Kafka 4.3 and 4.4 leave such behind when a broker dies while
+    /// it ends a transaction and starts again before its partitions have a leader (KAFKA-20734); older ones by a late record.
+    ///
+    /// A partition has one open transaction per producer id, and a producer keeps its id under its transactional id. So a new one
+    /// that is aborted takes with it what hung before it. What aborting leaves out is folded again: the chain decides.
+    pub(super) fn end_hanging(&self) -> Result<(), CommitError> {
+        let hanging = self
+            .hanging()
+            .map_err(|error| CommitError::Aborted(error.to_string()))?;
+        self.end(&hanging)
+    }
+
+    /// Partitions that an open transaction holds up, its own or another's.
+    fn hanging(&self) -> Result<Vec<(&Topic, Partition)>, LogError> {
+        let topics = [
+            (&self.changelog, &self.settings.changelog),
+            (&self.dead_letters, &self.settings.dead_letters),
+        ];
+        let mut hanging = Vec::new();
+        for (topic, name) in topics {
+            let edges = Edges {
+                handle: &self.handle,
+                topic: name,
+                deadline: self.settings.read_deadline(),
+            };
+            let held_up = edges.held_up(&edges.partitions()?)?;
+            if !held_up.is_empty() {
+                tracing::warn!(topic = name, partitions = ?held_up, "an open transaction holds up readers: it ends if it is this producer's own");
+            }
+            hanging.extend(held_up.into_iter().map(|partition| (topic, partition)));
+        }
+        Ok(hanging)
+    }
+
+    fn end(&self, hanging: &[(&Topic, Partition)]) -> Result<(), CommitError> {
+        if hanging.is_empty() {
+            return Ok(());
+        }
+        let doing = "ending hanging transactions";
+        self.handle.begin().map_err(|failure| fatal(doing, &failure))?;
+        let timeout = self.settings.transaction_timeout();
+        let touch = || {
+            for (topic, partition) in hanging {
+                topic.produce_copy(Copy {
+                    partition: *partition,
+                    key: Some(b"never committed"),
+                    value: None,
+                    headers: &[],
+                })?;
+            }
+            self.handle.flush(timeout)
+        };
+        match touch() {
+            Ok(()) => self
+                .handle
+                .abort(timeout)
+                .map_err(|failure| fatal(doing, &failure)),
+            Err(failure) => Err(self.abort(doing, &failure, timeout)),
+        }
     }
 
     /// Takes what the client says of itself.
@@ -68,7 +134,8 @@ impl Committer {
         self.handle
             .begin()
             .map_err(|failure| fatal("beginning", &failure))?;
-        let left = || self.timeout.saturating_sub(began.elapsed()).max(LAST);
+        let timeout = self.settings.transaction_timeout();
+        let left = || timeout.saturating_sub(began.elapsed()).max(LAST);
         if let Err(failure) = self.fill(transaction, fence) {
             return Err(self.abort("filling a transaction", &failure, left()));
         }
@@ -97,7 +164,7 @@ impl Committer {
             let partition = i32::try_from(commit.partition.0).map_err(|error| wrong(&error))?;
             let next = i64::try_from(commit.next.0).map_err(|error| wrong(&error))?;
             offsets
-                .add_partition_offset(&self.events, partition, RawOffset::Offset(next))
+                .add_partition_offset(&self.settings.events, partition, RawOffset::Offset(next))
                 .map_err(|error| wrong(&error))?;
         }
         for letter in &transaction.dead_letters {
@@ -111,7 +178,8 @@ impl Committer {
         if transaction.commits.is_empty() {
             return Ok(());
         }
-        self.handle.send_offsets(&offsets, fence, self.timeout)
+        self.handle
+            .send_offsets(&offsets, fence, self.settings.transaction_timeout())
     }
 
     fn abort(&self, doing: &str, failure: &Failure, left: Duration) -> CommitError {

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// How long to wait before asking again.
 const AGAIN: Duration = Duration::from_millis(50);
+/// A transaction that is open for so long is none that is just being committed.
+const OPEN: Duration = Duration::from_millis(500);
 /// How long to ask who leads, before the question itself is asked again.
 const LEADERS: Duration = Duration::from_secs(1);
 
@@ -54,6 +56,42 @@ impl Edges<'_> {
             .iter()
             .map(|partition| Ok((of(&firsts, partition)?, of(&nexts, partition)?)))
             .collect()
+    }
+
+    /// The topic's partitions.
+    pub(super) fn partitions(&self) -> Result<Vec<Partition>, LogError> {
+        let ask = Ask {
+            handle: self.handle,
+            timeout: self.deadline,
+        };
+        let failed =
+            |failure: Failure| log_error(&format!("asking for the partitions of {}", self.topic), &failure);
+        let mut topics = ask.topics(&[self.topic]).map_err(failed)?;
+        let facts = topics
+            .pop()
+            .ok_or_else(|| LogError::Away(format!("no answer for {}", self.topic)))?;
+        Ok((0..facts.map_err(failed)?.partitions).map(Partition).collect())
+    }
+
+    /// Those of these partitions whose readers one open transaction holds up for a while: none that is just being committed.
+    pub(super) fn held_up(&self, partitions: &[Partition]) -> Result<Vec<Partition>, LogError> {
+        let before = self.open(partitions)?;
+        if before.is_empty() {
+            return Ok(Vec::new());
+        }
+        std::thread::park_timeout(OPEN);
+        let mut after = self.open(partitions)?;
+        after.retain(|partition, stable| before.get(partition) == Some(stable));
+        Ok(after.into_keys().collect())
+    }
+
+    /// Where the first open transaction begins, of those partitions that have one.
+    fn open(&self, partitions: &[Partition]) -> Result<BTreeMap<Partition, Offset>, LogError> {
+        // In this order: what is written between the two questions must not look open.
+        let nexts = self.ask(partitions, Edge::Next)?;
+        let mut stables = self.ask(partitions, Edge::Stable)?;
+        stables.retain(|partition, stable| nexts.get(partition).is_some_and(|next| *stable < *next));
+        Ok(stables)
     }
 
     fn one(&self, partition: Partition, edge: Edge) -> Result<Offset, LogError> {

@@ -236,6 +236,10 @@ impl Lane for KafkaLane {
         self.committer.commit(transaction, &fence)
     }
 
+    fn end_hanging(&mut self) -> Result<(), CommitError> {
+        self.committer.end_hanging()
+    }
+
     fn close(self: Box<Self>) {
         // Dropping stops the reading, leaves the group (a static member stays in it), and ends the producer.
     }

@@ -18,6 +18,8 @@ pub(in crate::kafka) enum Edge {
     First,
     /// The next offset behind the last record, committed or not (the high watermark).
     Next,
+    /// The offset before which no transaction is open (the last stable offset): what read_committed readers get to.
+    Stable,
 }
 
 /// What the brokers say of a topic.
@@ -48,7 +50,7 @@ impl Ask<'_> {
         for partition in partitions {
             let spec = match edge {
                 Edge::First => rdkafka::Offset::Beginning,
-                Edge::Next => rdkafka::Offset::End,
+                Edge::Next | Edge::Stable => rdkafka::Offset::End,
             };
             let number = i32::try_from(partition.0).map_err(|error| Failure::local(error.to_string()))?;
             list.add_partition_offset(topic, number, spec)
@@ -57,8 +59,18 @@ impl Ask<'_> {
         let answer = self.send(
             native::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS,
             |options, queue| {
-                // SAFETY: all four are alive; the call copies the list. Read uncommitted is its default.
-                unsafe { native::rd_kafka_ListOffsets(self.handle.ptr(), list.ptr(), options, queue) };
+                // SAFETY: all four are alive; the calls copy what they keep. Read uncommitted is the default.
+                unsafe {
+                    if edge == Edge::Stable {
+                        let committed =
+                            native::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED;
+                        native::rd_kafka_error_destroy(native::rd_kafka_AdminOptions_set_isolation_level(
+                            options.cast_mut(),
+                            committed,
+                        ));
+                    }
+                    native::rd_kafka_ListOffsets(self.handle.ptr(), list.ptr(), options, queue);
+                }
             },
         )?;
         let mut count = 0;

@@ -72,6 +72,15 @@ impl Handle {
         Failure::take(unsafe { native::rd_kafka_commit_transaction(self.ptr(), millis(timeout)) })
     }
 
+    /// Sends what is queued and waits for all of it.
+    pub(in crate::kafka) fn flush(&self, timeout: Duration) -> Result<(), Failure> {
+        // SAFETY: the client is alive.
+        match unsafe { native::rd_kafka_flush(self.ptr(), millis(timeout)) } {
+            native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+            code => Err(Failure::of(code)),
+        }
+    }
+
     /// Gives up the transaction and all records of it.
     pub(in crate::kafka) fn abort(&self, timeout: Duration) -> Result<(), Failure> {
         // SAFETY: the client is alive.
