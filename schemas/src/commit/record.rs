@@ -145,7 +145,7 @@ impl CommitRecord {
         for _ in 0..self.exception_count {
             let exception = read_exception(&mut reader, &mut last)?;
             let known = self.knows(exception.source)
-                && (exception.source.is_some() || !of_an_upload(exception.fate));
+                && (exception.source.is_some() || !Self::of_an_upload(exception.fate));
             if !self.follows(before, exception.offset) || !known {
                 return Err(malformed());
             }
