@@ -412,7 +412,8 @@ pub fn expected(draws: &[Draw]) -> Expected {
         } else if matches!(outcome, Outcome::DeadLettered(_)) {
             expected.letters += 1;
         }
-        let is_row = tried.is_none() && !matches!(outcome, Outcome::Rerouted | Outcome::Noted) && is_here(&key);
+        let is_row =
+            tried.is_none() && !matches!(outcome, Outcome::Rerouted | Outcome::Noted) && is_here(&key);
         if let Some(upload) = draw.event().upload_id.filter(|_| is_row) {
             expected.upload(upload, outcome, matches!(said, Said::CopyOf(_)));
         }

@@ -165,7 +165,9 @@ pub(crate) fn differ(
     let (upload, copy_of, redriven) = concluded.map_or((None, None, None), Concluded::came);
     // A fact names its upload itself.
     let expected = match verdict {
-        Verdict::Noted(Some(fact)) => upload.filter(|(tenant, id)| (tenant, id) == (&fact.tenant, &fact.upload)),
+        Verdict::Noted(Some(fact)) => {
+            upload.filter(|(tenant, id)| (tenant, id) == (&fact.tenant, &fact.upload))
+        }
         _ => came.upload.as_ref(),
     };
     fields.extend(named([

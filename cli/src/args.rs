@@ -93,7 +93,8 @@ pub(crate) struct Rights {
 
 fn role_and_name(text: &str) -> Result<(log::kafka::Role, String), String> {
     let (role, name) = key_value(text).map_err(|_| "must be ROLE=NAME")?;
-    let role = log::kafka::Role::parse(&role).ok_or("the role must be ingest, aggregate, query, migrate or audit")?;
+    let role = log::kafka::Role::parse(&role)
+        .ok_or("the role must be ingest, aggregate, query, migrate or audit")?;
     Ok((role, name))
 }
 

@@ -1,7 +1,7 @@
 //! `tidemark audit`: reads the raw log with a fold of its own and compares every row of every view. Reads only.
 
-use crate::registry::{self, Remote};
 use crate::kafka::StoreAccess;
+use crate::registry::{self, Remote};
 use crate::{embedded, kafka};
 use aggregator::schema::{Answer, Registry};
 use audit::{Settings, World};
@@ -94,7 +94,12 @@ fn cluster(runtime: &Runtime, config: &Config) -> anyhow::Result<Opened> {
     let shutdown = Shutdown::new();
     let settings = kafka::settings(config)?;
     let generation = runtime.block_on(kafka::generation(&settings, &shutdown))?;
-    let views = runtime.block_on(kafka::open_store(config, &generation, StoreAccess::Reads, &shutdown))?;
+    let views = runtime.block_on(kafka::open_store(
+        config,
+        &generation,
+        StoreAccess::Reads,
+        &shutdown,
+    ))?;
     registry::settings(&config.registry)?;
     Ok(Opened {
         log: Box::new(KafkaReader::new(&settings)?),

@@ -15,8 +15,12 @@ fn follow(counter: &IntCounter, count: u64) {
 pub(crate) fn kafka(metrics: &Registry) -> Result<Arc<Statistics>, Error> {
     let kinds = [Label::new("client", ClientKind::ALL.map(ClientKind::name))];
     let gauges = |name: &str, help: &str| metrics.gauges(&format!("tidemark_kafka_{name}"), help, &kinds);
-    let counters = |name: &str, help: &str| metrics.counters(&format!("tidemark_kafka_{name}_total"), help, &kinds);
-    let records = gauges("queue_records", "Records in librdkafka that wait to be sent or for their answer.")?;
+    let counters =
+        |name: &str, help: &str| metrics.counters(&format!("tidemark_kafka_{name}_total"), help, &kinds);
+    let records = gauges(
+        "queue_records",
+        "Records in librdkafka that wait to be sent or for their answer.",
+    )?;
     let bytes = gauges("queue_bytes", "Bytes of these records.")?;
     let up = gauges("brokers_up", "Connections to brokers that are up.")?;
     let round_trip = metrics.float_gauges(
@@ -25,7 +29,10 @@ pub(crate) fn kafka(metrics: &Registry) -> Result<Arc<Statistics>, Error> {
         &kinds,
     )?;
     let requests = counters("requests", "Requests sent to brokers.")?;
-    let errors = counters("request_errors", "Requests not sent, not answered in time, or answered with what cannot be read.")?;
+    let errors = counters(
+        "request_errors",
+        "Requests not sent, not answered in time, or answered with what cannot be read.",
+    )?;
     let retries = counters("request_retries", "Requests sent again.")?;
     let disconnects = counters("disconnects", "Connections to brokers that broke.")?;
     let statistics = Arc::new(Statistics::default());
@@ -44,7 +51,11 @@ pub(crate) fn kafka(metrics: &Registry) -> Result<Arc<Statistics>, Error> {
                 disconnects: broken,
             } = totals.get(&kind).copied().unwrap_or_default();
             let name = [kind.name()];
-            for (gauge, value) in [(&records, queue_records), (&bytes, queue_bytes), (&up, brokers_up)] {
+            for (gauge, value) in [
+                (&records, queue_records),
+                (&bytes, queue_bytes),
+                (&up, brokers_up),
+            ] {
                 gauge.get(&name).set(i64::try_from(value).unwrap_or(i64::MAX));
             }
             round_trip.get(&name).set(round_trip_s);
@@ -66,12 +77,22 @@ pub(crate) fn store(metrics: &Registry, store: &views::Store) -> Result<(), Erro
     if store.driver().is_none() {
         return Ok(());
     }
-    let counter = |name: &str, help: &str| metrics.counter(&format!("tidemark_store_driver_{name}_total"), help);
+    let counter =
+        |name: &str, help: &str| metrics.counter(&format!("tidemark_store_driver_{name}_total"), help);
     let requests = counter("requests", "Requests of the store's driver.")?;
     let errors = counter("errors", "Requests of the store's driver that failed.")?;
-    let retries = counter("retries", "Requests that the store's driver sent again by itself.")?;
-    let timeouts = counter("timeouts", "Requests and connections of the store's driver that were not answered in time.")?;
-    let connections = metrics.gauge("tidemark_store_driver_connections", "Connections to nodes of the store.")?;
+    let retries = counter(
+        "retries",
+        "Requests that the store's driver sent again by itself.",
+    )?;
+    let timeouts = counter(
+        "timeouts",
+        "Requests and connections of the store's driver that were not answered in time.",
+    )?;
+    let connections = metrics.gauge(
+        "tidemark_store_driver_connections",
+        "Connections to nodes of the store.",
+    )?;
     let latency = metrics.float_gauges(
         "tidemark_store_driver_latency_seconds",
         "Time to the answer of requests of the store's driver, since its start; of whole milliseconds.",
@@ -87,7 +108,12 @@ pub(crate) fn store(metrics: &Registry, store: &views::Store) -> Result<(), Erro
             connections: open,
             latency_ms,
         } = store.driver().unwrap_or_default();
-        for (counter, value) in [(&requests, sent), (&errors, failed), (&retries, again), (&timeouts, late)] {
+        for (counter, value) in [
+            (&requests, sent),
+            (&errors, failed),
+            (&retries, again),
+            (&timeouts, late),
+        ] {
             follow(counter, value);
         }
         connections.set(i64::try_from(open).unwrap_or(i64::MAX));

@@ -161,9 +161,11 @@ pub(crate) fn store_config(
         Consistency::One | Consistency::LocalOne => cassandra::Consistency::LocalOne,
     };
     Ok(cassandra::Config {
-        credentials: store.username.clone().zip(store.password_file.clone()).map(|(user, password_file)| {
-            cassandra::Credentials { user, password_file }
-        }),
+        credentials: store
+            .username
+            .clone()
+            .zip(store.password_file.clone())
+            .map(|(user, password_file)| cassandra::Credentials { user, password_file }),
         tls: store.tls.enabled.then(|| cassandra::Tls {
             ca_file: store.tls.ca_file.clone(),
             own: store.tls.certificate_file.clone().zip(store.tls.key_file.clone()),

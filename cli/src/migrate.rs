@@ -49,7 +49,8 @@ pub(crate) fn run(runtime: &tokio::runtime::Runtime, config: &Config, rights: &R
             ..store
         };
         views::cassandra::migrate(&store).await?;
-        let granted = |(role, name): &(Role, String)| (name.clone(), matches!(role, Role::Aggregate | Role::Migrate));
+        let granted =
+            |(role, name): &(Role, String)| (name.clone(), matches!(role, Role::Aggregate | Role::Migrate));
         let grants: Vec<_> = rights.grants.iter().map(granted).collect();
         views::cassandra::grant(&store, &grants).await?;
         for (role, principal) in &rights.acls {

@@ -2,10 +2,10 @@
 
 use crate::ended::Ended;
 use aggregator::schema::{Answer, Registry};
+use reqwest::Certificate;
 use schema_registry_converter::async_impl::schema_registry::{SrSettings, get_schema_by_id, post_schema};
 use schema_registry_converter::error::SRCError;
 use schema_registry_converter::schema_registry_common::{SchemaType, SuppliedSchema};
-use reqwest::Certificate;
 use service::config;
 use std::path::Path;
 use std::time::Duration;
@@ -49,7 +49,12 @@ pub(crate) async fn register(registry: &SrSettings) -> anyhow::Result<u32> {
     let schema = SuppliedSchema::new(None, SchemaType::Avro, schemas::avro::SCHEMA.to_owned());
     let registered = post_schema(registry, SUBJECT.to_owned(), schema).await;
     Ok(registered
-        .map_err(|error| anyhow::anyhow!("the registry did not take the schema of events: {}", in_words(&error)))?
+        .map_err(|error| {
+            anyhow::anyhow!(
+                "the registry did not take the schema of events: {}",
+                in_words(&error)
+            )
+        })?
         .id)
 }
 
@@ -102,11 +107,26 @@ fn in_words(error: &SRCError) -> String {
         cause = inner.source();
     }
     let known = [
-        ("certificate has expired", "its certificate has expired: renew it there"),
-        ("mismatch", "its certificate does not name the host of registry.url"),
-        ("certificate verify failed", "registry.ca_file does not hold the authority that signed its certificate"),
-        ("wrong version number", "it speaks no TLS: registry.url must be http://"),
-        ("status 401", "it does not know registry.username, or its password is not the one in registry.password_file"),
+        (
+            "certificate has expired",
+            "its certificate has expired: renew it there",
+        ),
+        (
+            "mismatch",
+            "its certificate does not name the host of registry.url",
+        ),
+        (
+            "certificate verify failed",
+            "registry.ca_file does not hold the authority that signed its certificate",
+        ),
+        (
+            "wrong version number",
+            "it speaks no TLS: registry.url must be http://",
+        ),
+        (
+            "status 401",
+            "it does not know registry.username, or its password is not the one in registry.password_file",
+        ),
         ("status 403", "registry.username lacks a right there"),
     ];
     if let Some((_, advice)) = known.iter().find(|(text, _)| words.contains(text)) {

@@ -11,7 +11,9 @@ use axum::Router;
 use ingest::{Ingest, OlderClients, Target};
 use log::Appender;
 use log::kafka::{KafkaAppender, KafkaChainReader, KafkaReader};
-use query_api::{CANARY_PATIENCE, Canaries, CanaryMetrics, LogEnds, LogEvents, LogLetters, ProgressWatch, QueryApi};
+use query_api::{
+    CANARY_PATIENCE, Canaries, CanaryMetrics, LogEnds, LogEvents, LogLetters, ProgressWatch, QueryApi,
+};
 use schemas::generation::Generation;
 use schemas::key::Hashing;
 use service::api::Api;

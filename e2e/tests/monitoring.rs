@@ -45,22 +45,30 @@ impl Prometheus {
     fn start(folder: &Path, jobs: &[(&str, Vec<SocketAddr>)]) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder)?;
         let rules = std::fs::read_to_string(format!("{REPOSITORY}/deploy/prometheus/alerts.yml"))?;
-        let impatient = rules.lines().map(|line| match line.trim_start().starts_with("for:") {
-            true => format!("{}for: 1s\n", line.split("for:").next().unwrap_or_default()),
-            false => format!("{line}\n"),
-        });
+        let impatient = rules
+            .lines()
+            .map(|line| match line.trim_start().starts_with("for:") {
+                true => format!("{}for: 1s\n", line.split("for:").next().unwrap_or_default()),
+                false => format!("{line}\n"),
+            });
         std::fs::write(folder.join("alerts.yml"), impatient.collect::<String>())?;
         let mut config =
             "global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [alerts.yml]\nscrape_configs:\n".to_owned();
         for (job, targets) in jobs {
             let targets: Vec<String> = targets.iter().map(|target| format!("\"{target}\"")).collect();
-            config += &format!("  - {{job_name: {job}, static_configs: [{{targets: [{}]}}]}}\n", targets.join(", "));
+            config += &format!(
+                "  - {{job_name: {job}, static_configs: [{{targets: [{}]}}]}}\n",
+                targets.join(", ")
+            );
         }
         std::fs::write(folder.join("prometheus.yml"), config)?;
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let log = std::fs::File::create(folder.join("log"))?;
         let child = Command::new("prometheus")
-            .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
+            .arg(format!(
+                "--config.file={}",
+                folder.join("prometheus.yml").display()
+            ))
             .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
             .arg(format!("--web.listen-address={address}"))
             .stdin(Stdio::null())
@@ -89,7 +97,9 @@ impl Prometheus {
     }
 
     fn fires(&self, alert: &str, labels: &str) -> bool {
-        self.has(&format!("ALERTS{{alertname=\"{alert}\",alertstate=\"firing\"{labels}}}"))
+        self.has(&format!(
+            "ALERTS{{alertname=\"{alert}\",alertstate=\"firing\"{labels}}}"
+        ))
     }
 }
 
@@ -148,7 +158,9 @@ fn series(rules: &str) -> BTreeSet<String> {
         let mut rest = line.as_str();
         while let Some(at) = rest.find("tidemark_") {
             let from = &rest[at..];
-            let name = from.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(from.len());
+            let name = from
+                .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+                .unwrap_or(from.len());
             let matchers = match from[name..].starts_with('{') {
                 true => from[name..].find('}').map_or(0, |end| end + 1),
                 false => 0,
@@ -170,7 +182,10 @@ fn every_panel_and_rule_has_data_and_an_alert_fires_and_clears() {
     let admin = |service: &Service| service.role.admin.unwrap();
     let jobs = [
         ("tidemark-ingest", vec![admin(&services.ingest)]),
-        ("tidemark-aggregate", services.aggregators.iter().map(admin).collect()),
+        (
+            "tidemark-aggregate",
+            services.aggregators.iter().map(admin).collect(),
+        ),
         ("tidemark-query", vec![admin(&services.query)]),
     ];
     let prometheus = Prometheus::start(&world.path("prometheus"), &jobs).unwrap();
@@ -180,9 +195,16 @@ fn every_panel_and_rule_has_data_and_an_alert_fires_and_clears() {
         keys: "m".to_owned(),
     });
     // Librdkafka speaks every ten seconds.
-    until("librdkafka has spoken", || prometheus.has("tidemark_kafka_requests_total{client=\"committer\"} > 0"));
-    until("canaries have arrived", || prometheus.has("sum(tidemark_canary_seen_total) > 8"));
-    assert!(!prometheus.has("sum(tidemark_canary_lost_total) > 0"), "a canary was lost");
+    until("librdkafka has spoken", || {
+        prometheus.has("tidemark_kafka_requests_total{client=\"committer\"} > 0")
+    });
+    until("canaries have arrived", || {
+        prometheus.has("sum(tidemark_canary_seen_total) > 8")
+    });
+    assert!(
+        !prometheus.has("sum(tidemark_canary_lost_total) > 0"),
+        "a canary was lost"
+    );
 
     let mut without = Vec::new();
     let mut count = 0;
@@ -210,9 +232,13 @@ fn every_panel_and_rule_has_data_and_an_alert_fires_and_clears() {
 
     assert!(!prometheus.fires("TidemarkInstanceDown", ""), "nothing is down");
     services.query.process.kill().unwrap();
-    until("the alert fires", || prometheus.fires("TidemarkInstanceDown", ",job=\"tidemark-query\""));
+    until("the alert fires", || {
+        prometheus.fires("TidemarkInstanceDown", ",job=\"tidemark-query\"")
+    });
     services.query.restart().unwrap();
-    until("the alert clears", || !prometheus.fires("TidemarkInstanceDown", ""));
+    until("the alert clears", || {
+        !prometheus.fires("TidemarkInstanceDown", "")
+    });
 
     let sent = sender.finish().unwrap();
     let deadline = Instant::now() + SETTLE;

@@ -46,7 +46,8 @@ fn by_certificate(world: &Cluster, role: Role) -> Role {
         .with("TIDEMARK_KAFKA__BROKERS", Door::Mutual.address(world))
         .with("TIDEMARK_KAFKA__TLS__CERTIFICATE_FILE", file("client.pem"))
         .with("TIDEMARK_KAFKA__TLS__KEY_FILE", file("client.key"));
-    role.env.retain(|(name, _)| !name.starts_with("TIDEMARK_KAFKA__SASL__"));
+    role.env
+        .retain(|(name, _)| !name.starts_with("TIDEMARK_KAFKA__SASL__"));
     role
 }
 
@@ -87,7 +88,11 @@ fn a_million_rows_and_kills_over_encrypted_links_are_counted_once() {
     let sent = sender.finish().unwrap();
     let ledger = Ledger::settled(world.query_address, SETTLE).unwrap();
     println!("{KILLS} kills, {} requests broke off: {ledger:?}", sent.broken);
-    assert_eq!(ledger.counted, expectation.totals.counted + sent.keys, "{ledger:?}");
+    assert_eq!(
+        ledger.counted,
+        expectation.totals.counted + sent.keys,
+        "{ledger:?}"
+    );
     assert!(ledger.balanced, "{ledger:?}");
     confirm_totals(&world, &expectation, Some(&sent.counts));
     services.stop();
@@ -111,9 +116,18 @@ fn refused(role: Role, words: &[&str]) {
     if process.is_alive().unwrap() {
         process.kill().unwrap();
     }
-    assert!(said, "{words:?} not said by {}:\n{}", role.name, last_lines(&role.log));
+    assert!(
+        said,
+        "{words:?} not said by {}:\n{}",
+        role.name,
+        last_lines(&role.log)
+    );
     let log = std::fs::read_to_string(&role.log).unwrap();
-    assert!(!log.contains("-password\""), "a password stands in the log of {}", role.name);
+    assert!(
+        !log.contains("-password\""),
+        "a password stands in the log of {}",
+        role.name
+    );
 }
 
 #[test]
@@ -135,33 +149,56 @@ fn whoever_kafka_refuses_is_told_what_to_mend() {
     };
     let another = certificates.join("another.pem").display().to_string();
     let wrong = world.password("wrong", "not-it").unwrap().display().to_string();
-    let nobody = world.password("nobody", "nobody-password").unwrap().display().to_string();
+    let nobody = world
+        .password("nobody", "nobody-password")
+        .unwrap()
+        .display()
+        .to_string();
 
     let expired = Door::Expired.address(&world).to_string();
-    refused(role(&[("BROKERS", expired)]), &["waiting for Kafka", "certificate has expired: renew it there"]);
+    refused(
+        role(&[("BROKERS", expired)]),
+        &["waiting for Kafka", "certificate has expired: renew it there"],
+    );
     let elsewhere = Door::Elsewhere.address(&world).to_string();
     refused(
         role(&[("BROKERS", elsewhere)]),
-        &["waiting for Kafka", "certificate does not name the address of kafka.brokers"],
+        &[
+            "waiting for Kafka",
+            "certificate does not name the address of kafka.brokers",
+        ],
     );
     refused(
         role(&[("TLS__CA_FILE", another)]),
-        &["waiting for Kafka", "kafka.tls.ca_file does not hold the authority"],
+        &[
+            "waiting for Kafka",
+            "kafka.tls.ca_file does not hold the authority",
+        ],
     );
     refused(
         role(&[("SASL__PASSWORD_FILE", wrong)]),
-        &["waiting for Kafka", "its password is not the one in kafka.sasl.password_file"],
+        &[
+            "waiting for Kafka",
+            "its password is not the one in kafka.sasl.password_file",
+        ],
     );
     refused(
-        role(&[("SASL__USERNAME", "nobody".to_owned()), ("SASL__PASSWORD_FILE", nobody)]),
+        role(&[
+            ("SASL__USERNAME", "nobody".to_owned()),
+            ("SASL__PASSWORD_FILE", nobody),
+        ]),
         &["lacks a right"],
     );
     let mut plain = role(&[]);
-    plain.env.retain(|(name, _)| !name.starts_with("TIDEMARK_KAFKA__TLS__"));
+    plain
+        .env
+        .retain(|(name, _)| !name.starts_with("TIDEMARK_KAFKA__TLS__"));
     refused(plain, &["waiting for Kafka", "speaks TLS: set kafka.tls.enabled"]);
     let mutual = Door::Mutual.address(&world).to_string();
     let mut nameless = role(&[("BROKERS", mutual)]);
-    nameless.env.retain(|(name, _)| !name.starts_with("TIDEMARK_KAFKA__SASL__"));
+    nameless
+        .env
+        .retain(|(name, _)| !name.starts_with("TIDEMARK_KAFKA__SASL__"));
     refused(nameless, &["waiting for Kafka", "kafka.tls.certificate_file"]);
 }
 
@@ -191,29 +228,49 @@ fn whoever_the_store_or_the_registry_refuses_is_told_what_to_mend() {
     let at = |port: &Port| [("STORE__NODES", port.address.to_string())];
 
     let (expired, elsewhere, stranger) = (shown("expired"), shown("elsewhere"), shown("stranger"));
-    refused(role("query", &at(&expired)), &["waiting for the view store", "certificate has expired"]);
+    refused(
+        role("query", &at(&expired)),
+        &["waiting for the view store", "certificate has expired"],
+    );
     refused(
         role("query", &at(&elsewhere)),
-        &["waiting for the view store", "a node's certificate does not name its address"],
+        &[
+            "waiting for the view store",
+            "a node's certificate does not name its address",
+        ],
     );
     refused(
         role("query", &at(&stranger)),
-        &["waiting for the view store", "store.tls.ca_file does not hold the authority"],
+        &[
+            "waiting for the view store",
+            "store.tls.ca_file does not hold the authority",
+        ],
     );
     refused(
         role("query", &[("STORE__PASSWORD_FILE", wrong.clone())]),
-        &["waiting for the view store", "its password is not the one in store.password_file"],
+        &[
+            "waiting for the view store",
+            "its password is not the one in store.password_file",
+        ],
     );
     let mut plain = role("query", &[]);
+    plain.env.retain(|(name, _)| {
+        !name.starts_with("TIDEMARK_STORE__TLS__") && !name.starts_with("TIDEMARK_STORE__US")
+    });
     plain
         .env
-        .retain(|(name, _)| !name.starts_with("TIDEMARK_STORE__TLS__") && !name.starts_with("TIDEMARK_STORE__US"));
-    plain.env.retain(|(name, _)| name != "TIDEMARK_STORE__PASSWORD_FILE");
+        .retain(|(name, _)| name != "TIDEMARK_STORE__PASSWORD_FILE");
     refused(plain, &["waiting for the view store", "set store.tls.enabled"]);
     // Its role may read, and only `aggregate` may write.
-    let query = world.password("query", "query-password").unwrap().display().to_string();
+    let query = world
+        .password("query", "query-password")
+        .unwrap()
+        .display()
+        .to_string();
     let mut weak = world.aggregate("aggregate-1", true).unwrap();
-    weak = weak.with("TIDEMARK_STORE__USERNAME", "query").with("TIDEMARK_STORE__PASSWORD_FILE", query);
+    weak = weak
+        .with("TIDEMARK_STORE__USERNAME", "query")
+        .with("TIDEMARK_STORE__PASSWORD_FILE", query);
     let _ingest = Service::start(world.ingest().unwrap()).unwrap();
     let answer = client::post(
         world.ingest_address,
@@ -231,19 +288,36 @@ fn whoever_the_store_or_the_registry_refuses_is_told_what_to_mend() {
         let to: SocketAddr = rest.split('/').next().unwrap().parse().unwrap();
         Port::front(to, &certificates, name, None).unwrap()
     };
-    let url = |port: &Port| [("REGISTRY__URL", format!("https://{}/apis/ccompat/v7", port.address))];
+    let url = |port: &Port| {
+        [(
+            "REGISTRY__URL",
+            format!("https://{}/apis/ccompat/v7", port.address),
+        )]
+    };
     let (expired, elsewhere) = (asked("expired"), asked("elsewhere"));
-    refused(role("migrate", &url(&expired)), &["the registry did not take", "certificate has expired"]);
+    refused(
+        role("migrate", &url(&expired)),
+        &["the registry did not take", "certificate has expired"],
+    );
     refused(
         role("migrate", &url(&elsewhere)),
-        &["the registry did not take", "does not name the host of registry.url"],
+        &[
+            "the registry did not take",
+            "does not name the host of registry.url",
+        ],
     );
     refused(
         role("migrate", &[("REGISTRY__CA_FILE", another)]),
-        &["the registry did not take", "registry.ca_file does not hold the authority"],
+        &[
+            "the registry did not take",
+            "registry.ca_file does not hold the authority",
+        ],
     );
     refused(
         role("migrate", &[("REGISTRY__PASSWORD_FILE", wrong)]),
-        &["the registry did not take", "its password is not the one in registry.password_file"],
+        &[
+            "the registry did not take",
+            "its password is not the one in registry.password_file",
+        ],
     );
 }

@@ -51,12 +51,19 @@ impl CanaryMetrics {
     /// # Errors
     /// If they are made already.
     pub fn new(registry: &Registry, partitions: u32) -> Result<Self, Error> {
-        let each = [Label::new("partition", (0..partitions).map(|number| number.to_string()))];
-        let counters = |name: &str, help: &str| registry.counters(&format!("tidemark_canary_{name}_total"), help, &each);
+        let each = [Label::new(
+            "partition",
+            (0..partitions).map(|number| number.to_string()),
+        )];
+        let counters =
+            |name: &str, help: &str| registry.counters(&format!("tidemark_canary_{name}_total"), help, &each);
         Ok(Self {
             sent: counters("sent", "Canaries that the log acknowledged.")?,
             seen: counters("seen", "Canaries that the views have passed.")?,
-            lost: counters("lost", "Canaries that were acknowledged and not in the views after a minute.")?,
+            lost: counters(
+                "lost",
+                "Canaries that were acknowledged and not in the views after a minute.",
+            )?,
             latency: registry.histogram(
                 "tidemark_canary_latency_seconds",
                 "From the wish to append a canary until the views have passed it.",

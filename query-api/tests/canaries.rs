@@ -27,7 +27,10 @@ fn start(fixture: &Fixture, patience: Duration) -> Registry {
 fn value(registry: &Registry, series: &str) -> u64 {
     let text = registry.render();
     let line = text.lines().find_map(|line| line.strip_prefix(series));
-    line.unwrap_or_else(|| panic!("no {series}")).trim().parse().unwrap()
+    line.unwrap_or_else(|| panic!("no {series}"))
+        .trim()
+        .parse()
+        .unwrap()
 }
 
 async fn until(holds: impl Fn() -> bool) {
@@ -42,8 +45,18 @@ async fn until(holds: impl Fn() -> bool) {
 async fn a_canary_is_seen_once_the_views_have_passed_it_and_lost_when_they_do_not() {
     let fixture = Fixture::new().await;
     let registry = start(&fixture, Duration::from_millis(100));
-    let lost = |partition| value(&registry, &format!("tidemark_canary_lost_total{{partition=\"{partition}\"}}"));
-    let seen = |partition| value(&registry, &format!("tidemark_canary_seen_total{{partition=\"{partition}\"}}"));
+    let lost = |partition| {
+        value(
+            &registry,
+            &format!("tidemark_canary_lost_total{{partition=\"{partition}\"}}"),
+        )
+    };
+    let seen = |partition| {
+        value(
+            &registry,
+            &format!("tidemark_canary_seen_total{{partition=\"{partition}\"}}"),
+        )
+    };
     // Nothing projects yet.
     until(|| lost(0) > 0 && lost(1) > 0).await;
     assert_eq!((seen(0), seen(1)), (0, 0));
@@ -52,7 +65,10 @@ async fn a_canary_is_seen_once_the_views_have_passed_it_and_lost_when_they_do_no
     until(|| seen(0) > 2).await;
     let before = lost(0);
     until(|| lost(1) > 3).await;
-    assert!(lost(0) <= before + 1 && seen(1) == 0, "those of one partition tell nothing of the other");
+    assert!(
+        lost(0) <= before + 1 && seen(1) == 0,
+        "those of one partition tell nothing of the other"
+    );
     assert_eq!(value(&registry, "tidemark_canary_latency_seconds_count"), seen(0));
     fixture.shutdown.begin();
 }
@@ -64,9 +80,14 @@ async fn while_the_log_is_away_no_canary_is_sent_and_none_is_lost() {
     let registry = start(&fixture, Duration::from_millis(10));
     tokio::time::sleep(Duration::from_millis(200)).await;
     let text = registry.render();
-    let counts = text.lines().filter(|line| line.starts_with("tidemark_canary_") && line.contains("partition=\"0\""));
+    let counts = text
+        .lines()
+        .filter(|line| line.starts_with("tidemark_canary_") && line.contains("partition=\"0\""));
     let counts: Vec<&str> = counts.collect();
-    assert!(counts.len() == 3 && counts.iter().all(|line| line.ends_with(" 0")), "{counts:?}");
+    assert!(
+        counts.len() == 3 && counts.iter().all(|line| line.ends_with(" 0")),
+        "{counts:?}"
+    );
     fixture.log.set_away(false);
     until(|| value(&registry, "tidemark_canary_sent_total{partition=\"0\"}") > 0).await;
     fixture.shutdown.begin();

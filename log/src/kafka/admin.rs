@@ -34,7 +34,8 @@ impl Admin {
         let wrong = |text: String| LogError::Wrong(format!("settings of Kafka: {text}"));
         let client = AdminClient::from_config_and_context(&settings.client(), Traced)
             .map_err(|error| wrong(error.to_string()))?;
-        let handle = Handle::consumer(&settings.client(), settings.watched(None)).map_err(|failure| wrong(failure.to_string()))?;
+        let handle = Handle::consumer(&settings.client(), settings.watched(None))
+            .map_err(|failure| wrong(failure.to_string()))?;
         Ok(Self {
             client,
             handle,
@@ -152,7 +153,9 @@ impl Admin {
     pub fn allow(&self, role: Role, principal: &str) -> Result<usize, LogError> {
         let acls = role.acls(&self.settings, principal);
         let doing = format!("giving {principal} the rights of {role}");
-        self.ask().allow(&acls).map_err(|failure| log_error(&doing, &failure))?;
+        self.ask()
+            .allow(&acls)
+            .map_err(|failure| log_error(&doing, &failure))?;
         Ok(acls.len())
     }
 

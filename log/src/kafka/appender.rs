@@ -9,8 +9,8 @@
 
 use super::failure::append_error;
 use super::raw::{Failure, Handle, Report, Ticket, Topic};
-use super::statistics::ClientKind;
 use super::settings::Settings;
+use super::statistics::ClientKind;
 use crate::batch::Chunk;
 use crate::ports::{AppendError, Appended, Appender, LogError, Placed};
 use futures::channel::oneshot;
@@ -190,7 +190,11 @@ impl Shared {
 }
 
 fn producer(settings: &Settings) -> Result<Topic, Failure> {
-    let handle = Arc::new(Handle::producer(&settings.appender(), settings.watched(Some(ClientKind::Appender)), true)?);
+    let handle = Arc::new(Handle::producer(
+        &settings.appender(),
+        settings.watched(Some(ClientKind::Appender)),
+        true,
+    )?);
     Topic::new(&handle, &settings.events)
 }
 

@@ -6,8 +6,8 @@
 use super::edges::Edges;
 use super::failure::{fatal, log_error};
 use super::raw::{Copy, Failure, Handle, Membership, Topic};
-use super::statistics::ClientKind;
 use super::settings::{FRAME_BYTES, Settings};
+use super::statistics::ClientKind;
 use crate::ports::{CommitError, DeadLetterCopy, LogError, Transaction};
 use rdkafka::{Offset as RawOffset, TopicPartitionList};
 use schemas::Partition;
@@ -35,7 +35,14 @@ impl Committer {
     /// Fences every older producer of this transactional id and ends what it left open; about half a second.
     pub(super) fn new(settings: &Settings) -> Result<Self, LogError> {
         let wrong = |failure: Failure| LogError::Wrong(format!("settings of Kafka: {failure}"));
-        let handle = Arc::new(Handle::producer(&settings.committer(), settings.watched(Some(ClientKind::Committer)), false).map_err(wrong)?);
+        let handle = Arc::new(
+            Handle::producer(
+                &settings.committer(),
+                settings.watched(Some(ClientKind::Committer)),
+                false,
+            )
+            .map_err(wrong)?,
+        );
         let changelog = Topic::new(&handle, &settings.changelog).map_err(wrong)?;
         let dead_letters = Topic::new(&handle, &settings.dead_letters).map_err(wrong)?;
         handle

@@ -5,7 +5,8 @@ use crate::ports::{AppendError, CommitError, LogError};
 use rdkafka::error::RDKafkaErrorCode as Code;
 
 /// What is missing where a broker knows us and says no.
-pub(super) const NO_RIGHT: &str = "our user lacks a right there; `tidemark migrate --acl` gives those of each role";
+pub(super) const NO_RIGHT: &str =
+    "our user lacks a right there; `tidemark migrate --acl` gives those of each role";
 
 /// A failure to read or to ask.
 pub(super) fn log_error(doing: &str, failure: &Failure) -> LogError {
@@ -18,9 +19,7 @@ pub(super) fn log_error(doing: &str, failure: &Failure) -> LogError {
         Code::TopicAuthorizationFailed
         | Code::GroupAuthorizationFailed
         | Code::TransactionalIdAuthorizationFailed
-        | Code::ClusterAuthorizationFailed => {
-            LogError::Wrong(format!("{text}: {NO_RIGHT}"))
-        }
+        | Code::ClusterAuthorizationFailed => LogError::Wrong(format!("{text}: {NO_RIGHT}")),
         Code::InvalidTransactionTimeout => LogError::Wrong(text),
         _ if failure.fatal => LogError::Fatal(text),
         _ => LogError::Away(text),

@@ -76,7 +76,9 @@ impl Admin {
         let mut chunk = Chunk::new(PARTITION);
         chunk.push(KEY, &value);
         let wrong = |failure| LogError::Wrong(format!("settings of Kafka: {failure}"));
-        let handle = Arc::new(Handle::producer(&self.settings.appender(), self.settings.watched(None), true).map_err(wrong)?);
+        let handle = Arc::new(
+            Handle::producer(&self.settings.appender(), self.settings.watched(None), true).map_err(wrong)?,
+        );
         let topic = Topic::new(&handle, &self.settings.generations).map_err(wrong)?;
         let (done, report) = sync_channel(1);
         topic.produce(&chunk, Ticket::new(move |fate| drop(done.try_send(fate))));

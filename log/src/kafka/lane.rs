@@ -47,7 +47,13 @@ impl KafkaLane {
     pub fn open(settings: &Settings) -> Result<Self, LogError> {
         let signal = Arc::new(Signal::default());
         let committer = Committer::new(settings)?;
-        let reading = Reading::new(settings, &settings.events, false, Some(ClientKind::Reader), &signal)?;
+        let reading = Reading::new(
+            settings,
+            &settings.events,
+            false,
+            Some(ClientKind::Reader),
+            &signal,
+        )?;
         let member = Member::join(settings, &signal)?;
         let settings = settings.clone();
         let (owned, leaving, released) = (BTreeSet::new(), Vec::new(), BTreeSet::new());

@@ -164,9 +164,12 @@ impl Member {
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => Err(
                 LogError::Wrong(format!("the topic {} is not there: run migrate", self.topic)),
             ),
-            Some(Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed) => Err(LogError::Wrong(
-                format!("not allowed to read {} in the group: {error}: {NO_RIGHT}", self.topic),
-            )),
+            Some(Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed) => {
+                Err(LogError::Wrong(format!(
+                    "not allowed to read {} in the group: {error}: {NO_RIGHT}",
+                    self.topic
+                )))
+            }
             Some(Code::InconsistentGroupProtocol) => Err(LogError::Wrong(format!(
                 "the group has members that are no lanes of this release (another assignment strategy): {error}"
             ))),

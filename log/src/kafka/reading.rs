@@ -50,7 +50,8 @@ impl Reading {
         signal: &Arc<Signal>,
     ) -> Result<Self, LogError> {
         let wrong = |failure: Failure| LogError::Wrong(format!("settings of Kafka: {failure}"));
-        let handle = Arc::new(Handle::consumer(&settings.reader(ends), settings.watched(kind)).map_err(wrong)?);
+        let handle =
+            Arc::new(Handle::consumer(&settings.reader(ends), settings.watched(kind)).map_err(wrong)?);
         let topic = Arc::new(Topic::new(&handle, name).map_err(wrong)?);
         Ok(Self {
             sources: BTreeMap::new(),

@@ -25,7 +25,13 @@ pub enum Role {
 impl Role {
     /// By its subcommand.
     pub fn parse(text: &str) -> Option<Self> {
-        let all = [Self::Ingest, Self::Aggregate, Self::Query, Self::Migrate, Self::Audit];
+        let all = [
+            Self::Ingest,
+            Self::Aggregate,
+            Self::Query,
+            Self::Migrate,
+            Self::Audit,
+        ];
         all.into_iter().find(|role| role.to_string() == text)
     }
 
@@ -33,7 +39,10 @@ impl Role {
     pub(super) fn acls(self, settings: &Settings, principal: &str) -> Vec<Acl> {
         let topic = |name: &str| (Type::RD_KAFKA_RESOURCE_TOPIC, name.to_owned(), false);
         let (read, write) = (Op::RD_KAFKA_ACL_OPERATION_READ, Op::RD_KAFKA_ACL_OPERATION_WRITE);
-        let (create, look) = (Op::RD_KAFKA_ACL_OPERATION_CREATE, Op::RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS);
+        let (create, look) = (
+            Op::RD_KAFKA_ACL_OPERATION_CREATE,
+            Op::RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS,
+        );
         let events = topic(&settings.events);
         let changelog = topic(&settings.changelog);
         let letters = topic(&settings.dead_letters);
@@ -52,7 +61,10 @@ impl Role {
                 (changelog, vec![read, write, look]),
                 (letters, vec![write]),
                 (generations, vec![read]),
-                ((Type::RD_KAFKA_RESOURCE_GROUP, settings.group.clone(), false), vec![read]),
+                (
+                    (Type::RD_KAFKA_RESOURCE_GROUP, settings.group.clone(), false),
+                    vec![read],
+                ),
                 (
                     (
                         Type::RD_KAFKA_RESOURCE_TRANSACTIONAL_ID,
@@ -79,15 +91,17 @@ impl Role {
                 (generations, vec![read]),
             ],
         };
-        let acls = wanted.into_iter().flat_map(|((resource, name, is_prefix), operations)| {
-            operations.into_iter().map(move |operation| Acl {
-                resource,
-                name: name.clone(),
-                is_prefix,
-                principal: principal.to_owned(),
-                operation,
-            })
-        });
+        let acls = wanted
+            .into_iter()
+            .flat_map(|((resource, name, is_prefix), operations)| {
+                operations.into_iter().map(move |operation| Acl {
+                    resource,
+                    name: name.clone(),
+                    is_prefix,
+                    principal: principal.to_owned(),
+                    operation,
+                })
+            });
         acls.collect()
     }
 }

@@ -210,8 +210,19 @@ mod tests {
         statistics.say("b", ClientKind::Appender, SAID);
         let totals = statistics.totals();
         let sum = totals.get(&ClientKind::Appender).copied().unwrap_or_default();
-        assert_eq!((sum.queue_records, sum.brokers_up, sum.requests, sum.request_errors), (6, 2, 30, 6));
-        assert_eq!((sum.request_retries, sum.disconnects, sum.round_trip_s), (4, 8, 0.0025));
+        assert_eq!(
+            (
+                sum.queue_records,
+                sum.brokers_up,
+                sum.requests,
+                sum.request_errors
+            ),
+            (6, 2, 30, 6)
+        );
+        assert_eq!(
+            (sum.request_retries, sum.disconnects, sum.round_trip_s),
+            (4, 8, 0.0025)
+        );
         statistics.forget("a");
         let totals = statistics.totals();
         let sum = totals.get(&ClientKind::Appender).copied().unwrap_or_default();

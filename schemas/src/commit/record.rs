@@ -187,14 +187,14 @@ impl CommitRecord {
         })
     }
 
-/// Whether only a record of an upload can have this fate. What is noted without a word of it is a canary.
-fn of_an_upload(fate: Fate<'_>) -> bool {
-    match fate {
-        Fate::Held => true,
-        Fate::Noted(bytes) => !bytes.is_empty(),
-        _ => false,
+    /// Whether only a record of an upload can have this fate. What is noted without a word of it is a canary.
+    fn of_an_upload(fate: Fate<'_>) -> bool {
+        match fate {
+            Fate::Held => true,
+            Fate::Noted(bytes) => !bytes.is_empty(),
+            _ => false,
+        }
     }
-}
 
     /// Whether an entry at `offset` may stand behind one at `before`: a record has one outcome.
     fn follows(&self, before: Option<Offset>, offset: Offset) -> bool {

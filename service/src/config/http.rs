@@ -203,7 +203,12 @@ impl Http {
         checks.range("http.connections", self.connections as u64, 1, 1_000_000);
         checks.range("http.header_timeout_ms", self.header_timeout_ms, 1, HOUR_MS);
         checks.range("http.body_idle_timeout_ms", self.body_idle_timeout_ms, 1, HOUR_MS);
-        checks.range("http.body_least_bytes_per_s", self.body_least_bytes_per_s, 1, i128::from(MIB));
+        checks.range(
+            "http.body_least_bytes_per_s",
+            self.body_least_bytes_per_s,
+            1,
+            i128::from(MIB),
+        );
         checks.range("http.request_queue", self.request_queue as u64, 1, 1_000_000);
         checks.range("http.drain_deadline_ms", self.drain_deadline_ms, 0, HOUR_MS);
         checks.range("http.results_limit", self.results_limit as u64, 1, 100_000);

@@ -239,7 +239,8 @@ impl Kafka {
         self.tls.check("kafka.tls", checks);
         self.sasl.check(self.tls.enabled, checks);
         for (name, value) in &self.extra {
-            let reason = "is set by tidemark itself: exactly-once depends on it, or it has a setting of its own";
+            let reason =
+                "is set by tidemark itself: exactly-once depends on it, or it has a setting of its own";
             checks.that(
                 !OURS.contains(&name.as_str()),
                 &format!("kafka.extra.{name}"),
@@ -371,7 +372,12 @@ impl Registry {
         let (name, file) = (self.username.as_deref(), self.password_file.as_deref());
         links::check_login("registry", name, file, checks);
         let reason = "goes with a password that would be sent as it is: registry.url must be https://";
-        checks.that(is_https || name.is_none(), "registry.username", name.unwrap_or_default(), reason);
+        checks.that(
+            is_https || name.is_none(),
+            "registry.username",
+            name.unwrap_or_default(),
+            reason,
+        );
     }
 }
 

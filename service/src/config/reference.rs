@@ -54,7 +54,11 @@ fn take(block: &str, said: &mut BTreeMap<String, (String, String)>) {
     let Some((default, rest)) = rest.split_once("; `TIDEMARK_") else {
         return;
     };
-    let (variables, more) = rest.split_once("`.").or(rest.split_once("`;")).or(rest.split_once("`,")).unwrap_or((rest, ""));
+    let (variables, more) = rest
+        .split_once("`.")
+        .or(rest.split_once("`;"))
+        .or(rest.split_once("`,"))
+        .unwrap_or((rest, ""));
     let all = format!("TIDEMARK_{variables}`{more}");
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     for variable in all.split(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')) {
@@ -68,7 +72,10 @@ fn page() -> String {
     let said = said();
     let mut page = HEAD.to_owned();
     let mut section = None;
-    let maps = [("kafka.extra", "TIDEMARK_KAFKA__EXTRA__"), ("kafka.extra_files", "TIDEMARK_KAFKA__EXTRA_FILES__")];
+    let maps = [
+        ("kafka.extra", "TIDEMARK_KAFKA__EXTRA__"),
+        ("kafka.extra_files", "TIDEMARK_KAFKA__EXTRA_FILES__"),
+    ];
     let mut settings: Vec<Setting> = Config::default().explain();
     settings.extend(maps.map(|(key, _)| Setting {
         key: key.to_owned(),
@@ -83,13 +90,19 @@ fn page() -> String {
         let (of, _) = key.rsplit_once('.').unwrap_or(("", &key));
         if section.as_deref() != Some(of) {
             let title = if of.is_empty() { "The whole" } else { of };
-            write!(page, "\n## {title}\n\n| Setting | Default | |\n| --- | --- | --- |\n").unwrap();
+            write!(
+                page,
+                "\n## {title}\n\n| Setting | Default | |\n| --- | --- | --- |\n"
+            )
+            .unwrap();
             section = Some(of.to_owned());
         }
         let variable = layers::variable(&key);
         let found = said.get(&variable).or_else(|| {
             let (_, prefix) = maps.iter().find(|(map, _)| *map == key)?;
-            said.iter().find(|(variable, _)| variable.starts_with(prefix)).map(|(_, found)| found)
+            said.iter()
+                .find(|(variable, _)| variable.starts_with(prefix))
+                .map(|(_, found)| found)
         });
         let (what, default) = found.unwrap_or_else(|| panic!("no docs of the setting name {variable}"));
         let cell = |text: &str| text.replace('|', "\\|").replace("[`", "`").replace("`]", "`");

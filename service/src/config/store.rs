@@ -113,6 +113,11 @@ impl Store {
         let (name, file) = (self.username.as_deref(), self.password_file.as_deref());
         links::check_login("store", name, file, checks);
         let reason = "goes with a password that is sent as it is: set store.tls.enabled";
-        checks.that(self.tls.enabled || name.is_none(), "store.username", name.unwrap_or_default(), reason);
+        checks.that(
+            self.tls.enabled || name.is_none(),
+            "store.username",
+            name.unwrap_or_default(),
+            reason,
+        );
     }
 }

@@ -281,4 +281,3 @@ fn the_file_named_by_its_variable_is_read() {
     let text = refused(None, &[("TIDEMARK_CONFIG", "/nowhere/at/all.toml")], &[]);
     assert!(text.contains("/nowhere/at/all.toml"), "{text}");
 }
-

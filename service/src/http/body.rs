@@ -111,8 +111,11 @@ impl Guarded {
     /// Ready with what is wrong when the time for the next byte is over; begins that time if it does not run. It is the time between two
     /// bytes, or what the rate leaves: all bytes so far bought so much waiting, and the first wait is free.
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<BodyFault> {
-        let Limits { idle, bytes_per_s, .. } = self.limits;
-        let bought = Duration::from_millis((self.limits.bytes - self.left_bytes).saturating_mul(1000) / bytes_per_s);
+        let Limits {
+            idle, bytes_per_s, ..
+        } = self.limits;
+        let bought =
+            Duration::from_millis((self.limits.bytes - self.left_bytes).saturating_mul(1000) / bytes_per_s);
         let left = (idle + bought).saturating_sub(self.waited);
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(idle)));
         if self.waiting.is_none() {

@@ -148,23 +148,23 @@ async fn serve_on<S: AsyncRead + AsyncWrite + Unpin>(
     shutdown: Shutdown,
     cut: Shutdown,
 ) {
-        let router = TowerToHyperService::new(router);
-        let service = service_fn(|request: Request<Incoming>| answer(&router, request, peer));
-        let connection = http.serve_connection(TokioIo::new(stream), service);
-        tokio::pin!(connection);
-        let served = tokio::select! {
-            served = connection.as_mut() => served,
-            () = shutdown.begun() => {
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    served = connection => served,
-                    () = cut.begun() => Ok(()),
-                }
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|request: Request<Incoming>| answer(&router, request, peer));
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = shutdown.begun() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                served = connection => served,
+                () = cut.begun() => Ok(()),
             }
-        };
-        if let Err(error) = served {
-            tracing::debug!(%error, "a connection ended early");
         }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection ended early");
+    }
 }
 
 async fn answer(

@@ -113,7 +113,9 @@ impl Problem {
             "body_too_slow",
             "The body came too slowly",
         )
-        .detail(format!("a body must bring {bytes_per_s} bytes a second on average"))
+        .detail(format!(
+            "a body must bring {bytes_per_s} bytes a second on average"
+        ))
     }
 
     /// 413 `body_too_large`.

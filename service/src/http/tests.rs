@@ -249,7 +249,10 @@ async fn a_body_that_only_drips_is_cut_off_and_one_that_pauses_now_and_then_is_n
     // 20 bytes a second, and 2,000: neither ever pauses for 300 ms.
     let answer = send(20, "x").await;
     let said = problem(&answer, 408, "body_too_slow");
-    assert!(said["detail"].as_str().unwrap().contains("1000 bytes a second"), "{answer}");
+    assert!(
+        said["detail"].as_str().unwrap().contains("1000 bytes a second"),
+        "{answer}"
+    );
     let answer = send(20, &"x".repeat(100)).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }

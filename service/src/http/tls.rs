@@ -39,7 +39,10 @@ pub struct Listener {
 
 impl From<TcpListener> for Listener {
     fn from(tcp: TcpListener) -> Self {
-        Self { tcp, certificate: None }
+        Self {
+            tcp,
+            certificate: None,
+        }
     }
 }
 
@@ -87,7 +90,10 @@ impl Certificate {
     ///
     /// # Errors
     /// A file cannot be read or is not PEM, or the key is not the certificate's.
-    pub fn open(settings: &config::Certificate, registry: &Registry) -> Result<Option<Self>, CertificateError> {
+    pub fn open(
+        settings: &config::Certificate,
+        registry: &Registry,
+    ) -> Result<Option<Self>, CertificateError> {
         let (Some(certificate), Some(key)) = (&settings.certificate_file, &settings.key_file) else {
             return Ok(None);
         };
@@ -127,7 +133,10 @@ impl Certificate {
                     let error = error.to_string();
                     // Said once: files are often replaced one behind the other.
                     if refused.as_ref() != Some(&error) {
-                        tracing::error!(error, "the certificate of the public port cannot be read; the one before it stays");
+                        tracing::error!(
+                            error,
+                            "the certificate of the public port cannot be read; the one before it stays"
+                        );
                         refused = Some(error);
                     }
                 }
@@ -186,8 +195,9 @@ impl State {
 impl Files {
     fn read(&self) -> Result<(Vec<u8>, Vec<u8>), CertificateError> {
         let read = |setting, path: &PathBuf| {
-            std::fs::read(path)
-                .map_err(|error| CertificateError::File(setting, path.display().to_string(), error.to_string()))
+            std::fs::read(path).map_err(|error| {
+                CertificateError::File(setting, path.display().to_string(), error.to_string())
+            })
         };
         Ok((
             read("http.tls.certificate_file", &self.certificate)?,
@@ -208,16 +218,23 @@ impl Files {
             )
         };
         let of_key = |what: &str| {
-            CertificateError::File("http.tls.key_file", self.key.display().to_string(), what.to_owned())
+            CertificateError::File(
+                "http.tls.key_file",
+                self.key.display().to_string(),
+                what.to_owned(),
+            )
         };
-        let chain = X509::stack_from_pem(&pem.0).map_err(|_| of_certificate("is no PEM file of certificates"))?;
+        let chain =
+            X509::stack_from_pem(&pem.0).map_err(|_| of_certificate("is no PEM file of certificates"))?;
         let Some((own, between)) = chain.split_first() else {
             return Err(of_certificate("holds no certificate"));
         };
         let key = PKey::private_key_from_pem_passphrase(&pem.1, |_| Ok(0))
             .map_err(|_| of_key("is no PEM file of a private key without a password"))?;
         if !own.public_key().is_ok_and(|public| public.public_eq(&key)) {
-            return Err(of_key("is not the key of the certificate in http.tls.certificate_file"));
+            return Err(of_key(
+                "is not the key of the certificate in http.tls.certificate_file",
+            ));
         }
         let acceptor = acceptor(own, between, &key).map_err(|error| of_certificate(&error.to_string()))?;
         Ok(Pair { pem, acceptor })
@@ -236,7 +253,11 @@ impl Pair {
 }
 
 /// TLS 1.2 and 1.3 as Mozilla advises, and HTTP/1.1 in them.
-fn acceptor(own: &X509, between: &[X509], key: &PKey<openssl::pkey::Private>) -> Result<SslAcceptor, ErrorStack> {
+fn acceptor(
+    own: &X509,
+    between: &[X509],
+    key: &PKey<openssl::pkey::Private>,
+) -> Result<SslAcceptor, ErrorStack> {
     let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
     acceptor.set_certificate(own)?;
     for certificate in between {

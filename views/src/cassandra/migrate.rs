@@ -41,10 +41,18 @@ pub async fn grant(config: &Config, roles: &[(String, bool)]) -> Result<(), Erro
     }
     let session = session::open(config).await?;
     for (name, writes) in roles {
-        let rights: &[&str] = if *writes { &["SELECT", "MODIFY"] } else { &["SELECT"] };
+        let rights: &[&str] = if *writes {
+            &["SELECT", "MODIFY"]
+        } else {
+            &["SELECT"]
+        };
         for right in rights {
             let (keyspace, name) = (&config.keyspace, name.replace('"', "\"\""));
-            change(&session, &format!("GRANT {right} ON KEYSPACE {keyspace} TO \"{name}\"")).await?;
+            change(
+                &session,
+                &format!("GRANT {right} ON KEYSPACE {keyspace} TO \"{name}\""),
+            )
+            .await?;
         }
         tracing::info!(role = name, ?rights, "has its rights at the view store");
     }

@@ -18,7 +18,9 @@ pub(super) fn context(tls: &Tls) -> Result<TlsContext, Error> {
     let mut builder = SslConnector::builder(SslMethod::tls_client())
         .map_err(|error| Error::Wrong(format!("no TLS: {error}")))?;
     if let Some(file) = &tls.ca_file {
-        builder.set_ca_file(file).map_err(wrong("store.tls.ca_file", file))?;
+        builder
+            .set_ca_file(file)
+            .map_err(wrong("store.tls.ca_file", file))?;
     }
     if let Some((certificate, key)) = &tls.own {
         builder
@@ -34,12 +36,30 @@ pub(super) fn context(tls: &Tls) -> Result<TlsContext, Error> {
 
 /// Words of the driver, of OpenSSL and of the store, and what to do. The first that fits holds.
 const ADVICE: [(&str, &str); 6] = [
-    ("certificate has expired", "a node's certificate has expired: renew it there"),
-    ("IP address mismatch", "a node's certificate does not name its address"),
-    ("certificate verify failed", "store.tls.ca_file does not hold the authority that signed the node's certificate"),
-    ("wrong version number", "the nodes speak no TLS at that port: see store.tls.enabled"),
-    ("alert", "the node does not take our certificate: see store.tls.certificate_file"),
-    ("uthenticat", "the store does not know store.username, or its password is not the one in store.password_file"),
+    (
+        "certificate has expired",
+        "a node's certificate has expired: renew it there",
+    ),
+    (
+        "IP address mismatch",
+        "a node's certificate does not name its address",
+    ),
+    (
+        "certificate verify failed",
+        "store.tls.ca_file does not hold the authority that signed the node's certificate",
+    ),
+    (
+        "wrong version number",
+        "the nodes speak no TLS at that port: see store.tls.enabled",
+    ),
+    (
+        "alert",
+        "the node does not take our certificate: see store.tls.certificate_file",
+    ),
+    (
+        "uthenticat",
+        "the store does not know store.username, or its password is not the one in store.password_file",
+    ),
 ];
 
 /// Why no session could be made.

@@ -124,13 +124,12 @@ fn fate_of_attempt(error: &RequestAttemptError) -> Error {
         RequestAttemptError::DbError(DbError::Invalid, message) if is_missing(message) => {
             Error::Wrong(format!("{message}: run `tidemark migrate`"))
         }
-        RequestAttemptError::DbError(DbError::Unauthorized, message) => {
-            Error::Wrong(format!("{message}: our role lacks a right; `tidemark migrate --grant` gives those of each role"))
+        RequestAttemptError::DbError(DbError::Unauthorized, message) => Error::Wrong(format!(
+            "{message}: our role lacks a right; `tidemark migrate --grant` gives those of each role"
+        )),
+        RequestAttemptError::DbError(DbError::SyntaxError | DbError::Invalid | DbError::ConfigError, _) => {
+            Error::Wrong(text)
         }
-        RequestAttemptError::DbError(
-            DbError::SyntaxError | DbError::Invalid | DbError::ConfigError,
-            _,
-        ) => Error::Wrong(text),
         _ => Error::Away(text),
     }
 }

@@ -45,12 +45,15 @@ struct Heard {
 
 impl Heard {
     fn note_failure(&self, text: &str) {
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), text.to_owned()));
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((Instant::now(), text.to_owned()));
     }
 
     fn recent_failure(&self) -> Option<String> {
         let said = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        said.as_ref().filter(|(at, _)| at.elapsed() < RECENT).map(|(_, text)| text.clone())
+        said.as_ref()
+            .filter(|(at, _)| at.elapsed() < RECENT)
+            .map(|(_, text)| text.clone())
     }
 }
 
@@ -66,7 +69,12 @@ impl Handle {
         watched: Watched,
         reports: bool,
     ) -> Result<Self, Failure> {
-        Self::new(config, watched, native::rd_kafka_type_t::RD_KAFKA_PRODUCER, reports)
+        Self::new(
+            config,
+            watched,
+            native::rd_kafka_type_t::RD_KAFKA_PRODUCER,
+            reports,
+        )
     }
 
     /// A consumer without a group.

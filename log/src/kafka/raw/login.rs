@@ -39,13 +39,16 @@ impl Login {
         password.clone_into(&mut state.password);
         let texts = (CString::new(self.username.as_str()), CString::new(password));
         let (Ok(username), Ok(secret)) = texts else {
-            tracing::error!("a password of Kafka's holds a zero byte: clients that are there keep the one before it");
+            tracing::error!(
+                "a password of Kafka's holds a zero byte: clients that are there keep the one before it"
+            );
             return true;
         };
         for client in &state.clients {
             let client = *client as *mut native::rd_kafka_t;
             // SAFETY: a client in the set is alive, since it is taken out under this lock before it goes; the call copies both texts.
-            let told = unsafe { native::rd_kafka_sasl_set_credentials(client, username.as_ptr(), secret.as_ptr()) };
+            let told =
+                unsafe { native::rd_kafka_sasl_set_credentials(client, username.as_ptr(), secret.as_ptr()) };
             if let Err(failure) = Failure::take(told) {
                 tracing::warn!(%failure, "a client of Kafka's does not take the new password");
             }

@@ -37,7 +37,9 @@ fn certificate(until_s: i64) -> (X509, PKey<Private>) {
     builder.set_subject_name(&name).unwrap();
     builder.set_issuer_name(&name).unwrap();
     builder.set_not_before(&Asn1Time::from_unix(0).unwrap()).unwrap();
-    builder.set_not_after(&Asn1Time::from_unix(until_s).unwrap()).unwrap();
+    builder
+        .set_not_after(&Asn1Time::from_unix(until_s).unwrap())
+        .unwrap();
     builder.set_pubkey(&key).unwrap();
     let names = SubjectAlternativeName::new()
         .ip("127.0.0.1")
@@ -61,7 +63,9 @@ fn settings(folder: &Path) -> config::Certificate {
 }
 
 fn tomorrow_s() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
     i64::try_from(now.as_secs()).unwrap() + DAY_S
 }
 
@@ -79,7 +83,9 @@ impl Server {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), own, key);
         let registry = Registry::new().unwrap();
-        let certificate = Certificate::open(&settings(folder.path()), &registry).unwrap().unwrap();
+        let certificate = Certificate::open(&settings(folder.path()), &registry)
+            .unwrap()
+            .unwrap();
         let limits = Http {
             header_timeout_ms,
             ..Http::default()
@@ -109,14 +115,25 @@ impl Server {
         let mut builder = SslConnector::builder(SslMethod::tls_client()).unwrap();
         builder.cert_store_mut().add_cert(believed.clone()).unwrap();
         builder.set_max_proto_version(most).unwrap();
-        let ssl = builder.build().configure().unwrap().into_ssl("127.0.0.1").unwrap();
+        let ssl = builder
+            .build()
+            .configure()
+            .unwrap()
+            .into_ssl("127.0.0.1")
+            .unwrap();
         let stream = TcpStream::connect(self.address).await.unwrap();
         let mut stream = SslStream::new(ssl, stream).unwrap();
-        Pin::new(&mut stream).connect().await.map_err(|error| words(&error))?;
+        Pin::new(&mut stream)
+            .connect()
+            .await
+            .map_err(|error| words(&error))?;
         let request = b"GET /here HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
         stream.write_all(request).await.map_err(|error| words(&error))?;
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.map_err(|error| words(&error))?;
+        stream
+            .read_to_string(&mut answer)
+            .await
+            .map_err(|error| words(&error))?;
         Ok(answer)
     }
 
@@ -131,12 +148,18 @@ async fn a_request_over_tls_is_answered_and_one_in_plain_is_told_why_not() {
     let (own, key) = certificate(tomorrow_s());
     let server = Server::start(&own, &key, 10_000).await;
     let answer = server.get(&own, None).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("here"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("here"),
+        "{answer}"
+    );
     let answer = server.get(&own, Some(SslVersion::TLS1_2)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     server.get(&own, Some(SslVersion::TLS1_1)).await.unwrap_err();
     let answer = exchange(server.address, "GET /here HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 400") && answer.ends_with("use https://\n"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 400") && answer.ends_with("use https://\n"),
+        "{answer}"
+    );
     server.stop().await;
 }
 
@@ -146,7 +169,9 @@ async fn who_connects_and_does_not_greet_is_let_go() {
     let server = Server::start(&own, &key, 100).await;
     // Nothing at all, the first byte of a handshake alone, and a whole head of a record without a body.
     for said in ["", "\u{16}", "\u{16}\u{3}\u{1}\u{0}\u{64}"] {
-        let answer = tokio::time::timeout(PATIENCE, exchange(server.address, said)).await.unwrap();
+        let answer = tokio::time::timeout(PATIENCE, exchange(server.address, said))
+            .await
+            .unwrap();
         assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
     server.stop().await;
@@ -168,7 +193,10 @@ async fn a_certificate_that_was_replaced_holds_for_who_connects_next() {
     // Half of it replaced, or no certificate at all: what held before stays.
     write(server.folder.path(), &first, &other);
     let error = server.certificate.0.look().unwrap_err().to_string();
-    assert!(error.starts_with("http.tls.key_file") && error.contains("is not the key"), "{error}");
+    assert!(
+        error.starts_with("http.tls.key_file") && error.contains("is not the key"),
+        "{error}"
+    );
     std::fs::write(server.folder.path().join("certificate"), "none").unwrap();
     let error = server.certificate.0.look().unwrap_err().to_string();
     assert!(error.starts_with("http.tls.certificate_file"), "{error}");
@@ -186,7 +214,9 @@ fn a_key_with_a_password_or_of_another_certificate_is_refused_at_the_start() {
     let error = open().unwrap_err().to_string();
     assert!(error.contains("is not the key of the certificate"), "{error}");
     let cipher = openssl::symm::Cipher::aes_128_cbc();
-    let locked = key.private_key_to_pem_pkcs8_passphrase(cipher, b"locked").unwrap();
+    let locked = key
+        .private_key_to_pem_pkcs8_passphrase(cipher, b"locked")
+        .unwrap();
     std::fs::write(folder.path().join("key"), locked).unwrap();
     let error = open().unwrap_err().to_string();
     assert!(error.contains("without a password"), "{error}");
