@@ -173,7 +173,10 @@ impl Cluster {
         let authority = certificates.join("ca.pem");
         let [ingest, query] = cluster.listen;
         let registry: SocketAddr = {
-            let (_, rest) = cluster.registry.split_once("://").context("the registry has an address")?;
+            let (_, rest) = cluster
+                .registry
+                .split_once("://")
+                .context("the registry has an address")?;
             rest.split('/').next().unwrap_or_default().parse()?
         };
         let ports = [
@@ -187,7 +190,9 @@ impl Cluster {
         cluster.registry = format!("https://{front}/apis/ccompat/v7");
         for user in USERS {
             cluster.password(user, &format!("{user}-password"))?;
-            let role = format!("CREATE ROLE IF NOT EXISTS {user} WITH PASSWORD = '{user}-password' AND LOGIN = true");
+            let role = format!(
+                "CREATE ROLE IF NOT EXISTS {user} WITH PASSWORD = '{user}-password' AND LOGIN = true"
+            );
             cql::execute(cluster.store, &role, PATIENCE)?;
         }
         cluster.password("admin", "admin-password")?;
@@ -384,7 +389,9 @@ impl Cluster {
             settings.push(("HTTP__TLS__KEY_FILE", file("key")));
         }
         let variables = settings.into_iter();
-        variables.map(|(name, value)| (format!("TIDEMARK_{name}"), value)).collect()
+        variables
+            .map(|(name, value)| (format!("TIDEMARK_{name}"), value))
+            .collect()
     }
 }
 
