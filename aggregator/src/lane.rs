@@ -47,7 +47,7 @@ pub struct Settings {
     pub batch_records: u64,
     /// Batches sent and not read back at most, per partition.
     pub pipeline: usize,
-    /// Time without progress after which a transaction on the changelog is held to hang.
+    /// How long a transaction may be open: what is open for longer hangs.
     pub hanging_after: Duration,
     /// Bytes of memory for the dedup index of one partition.
     pub dedup_memory_bytes: usize,
@@ -142,6 +142,7 @@ pub struct Lane {
     held: BTreeMap<Partition, Held>,
     /// Since when something waits to be sent.
     opened: Option<Instant>,
+    hanging_looked: Instant,
 }
 
 /// What all lanes of a process share.
@@ -174,6 +175,7 @@ impl Lane {
             parts,
             held: BTreeMap::new(),
             opened: None,
+            hanging_looked: Instant::now(),
         }
     }
 
@@ -214,6 +216,7 @@ impl Lane {
             self.commit()?;
         }
         self.ask_lag();
+        self.end_hanging()?;
         if self.is_full() {
             return Ok(());
         }

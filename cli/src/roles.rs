@@ -30,7 +30,7 @@ const DIRTY_ROWS: usize = 200_000;
 /// Rows that the projector hands to the store at once.
 const CHUNK_ROWS: usize = 20_000;
 /// How long past its time a transaction may be open: brokers look for those every ten seconds by default.
-const BROKER_LOOKS: Duration = Duration::from_secs(20);
+const BROKER_LOOKS: Duration = Duration::from_secs(10);
 /// How often the projector looks whether the tables are still what they were, while it has nothing to write.
 const STORE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// First wait of the projector for a store that does not answer; the longest is 2 s.

@@ -40,6 +40,7 @@ mod member; // who owns which partition
 mod orphans; // partitions that nobody owns
 mod reading; // partitions from explicit offsets
 mod committer; // transactions
+mod hanging; // those that nobody ends
 mod chain; // the changelog, read back
 mod appender; // ingest's way in
 mod reader; // events at chosen places

@@ -96,8 +96,8 @@ pub trait Lane: Send {
     /// Blocks at most the transaction timeout.
     fn commit(&mut self, transaction: &Transaction) -> Result<(), CommitError>;
 
-    /// Ends transactions of this lane's own on the changelog that the broker has forgotten and that hold up its readers for ever. A
-    /// log that has none has nothing to do.
+    /// Ends transactions of this lane's own that the log has forgotten and that would hold up readers for ever: those that are open since
+    /// the call before. Blocks for some seconds where brokers are silent. A log without such has nothing to do.
     fn end_hanging(&mut self) -> Result<(), CommitError> {
         Ok(())
     }

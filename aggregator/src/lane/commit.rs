@@ -90,6 +90,27 @@ impl Lane {
         }
     }
 
+    /// Ends what this lane's producer left hanging, now and then, whoever has the partition by now.
+    pub(super) fn end_hanging(&mut self) -> Result<(), Ended> {
+        if self.hanging_looked.elapsed() < self.settings.hanging_after {
+            return Ok(());
+        }
+        let ended = self.parts.member.end_hanging();
+        self.hanging_looked = Instant::now();
+        match ended {
+            Ok(()) => Ok(()),
+            Err(CommitError::Aborted(reason)) => {
+                tracing::warn!(
+                    lane = self.settings.name,
+                    reason,
+                    "hanging transactions could not be ended"
+                );
+                Ok(())
+            }
+            Err(CommitError::Fatal(reason)) => Err(Ended::Again(reason)),
+        }
+    }
+
     /// Asks how far behind the partitions are, now and then; also where nothing comes, else the last answer would stand for ever.
     pub(super) fn ask_lag(&mut self) {
         for (partition, held) in &mut self.held {

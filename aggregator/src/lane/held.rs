@@ -3,7 +3,7 @@
 use crate::source::Source;
 use schemas::Offset;
 use schemas::commit::BatchId;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// One held partition.
 #[derive(Debug)]
@@ -16,8 +16,6 @@ pub(super) struct Held {
     pub(super) lag: u64,
     pub(super) lag_asked: Option<Instant>,
     pub(super) outbox_after: Option<Instant>,
-    /// How far the chain is read, and since when, while a mark is waited for.
-    pub(super) still: Option<(Offset, Instant)>,
     /// Whether it was said that the dedup index is nearly full.
     pub(super) warned: bool,
 }
@@ -51,32 +49,7 @@ impl Held {
             lag: 0,
             lag_asked: None,
             outbox_after: None,
-            still: None,
             warned: false,
-        }
-    }
-
-    /// The place on the changelog that must be reached before this partition goes on.
-    pub(super) fn mark(&self) -> Option<Offset> {
-        match self.phase {
-            Phase::Restoring { mark } => mark,
-            _ => self.waiting.as_ref()?.mark,
-        }
-    }
-
-    /// How long a mark was waited for while nothing came on the chain.
-    pub(super) fn still(&mut self) -> Duration {
-        let read = self.source.chain.changelog;
-        match (self.mark(), self.still) {
-            (Some(mark), Some((place, since))) if read < mark && place == read => since.elapsed(),
-            (Some(mark), _) if read < mark => {
-                self.still = Some((read, Instant::now()));
-                Duration::ZERO
-            }
-            _ => {
-                self.still = None;
-                Duration::ZERO
-            }
         }
     }
 
@@ -86,42 +59,5 @@ impl Held {
 
     pub(super) fn is_running(&self) -> bool {
         matches!(self.phase, Phase::Running)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fold::Rules;
-    use crate::spill::Spill;
-    use schemas::Partition;
-    use std::sync::Arc;
-
-    #[test]
-    fn a_partition_is_still_only_while_nothing_comes_and_its_mark_lies_ahead() {
-        let folder = tempfile::tempdir().unwrap();
-        let rules = Arc::new(Rules {
-            generation: 1,
-            partitions: 1,
-            hashing: schemas::key::Hashing::new(&schemas::key::Secret([3; 32])),
-        });
-        let spill = Spill::open(folder.path()).unwrap();
-        let mut held = Held::restoring(Source::new(Partition(0), rules, 1 << 20, spill));
-        let pause = || std::thread::park_timeout(Duration::from_millis(20));
-        let still = |held: &mut Held| {
-            held.still();
-            pause();
-            held.still() >= Duration::from_millis(20)
-        };
-        assert!(!still(&mut held), "no mark is known yet");
-        held.phase = Phase::Restoring {
-            mark: Some(Offset(5)),
-        };
-        assert!(still(&mut held));
-        held.source.chain.reached(Offset(3));
-        assert_eq!(held.still(), Duration::ZERO, "it went on");
-        assert!(still(&mut held));
-        held.source.chain.reached(Offset(5));
-        assert!(!still(&mut held), "the mark is reached");
     }
 }

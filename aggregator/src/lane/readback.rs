@@ -4,7 +4,7 @@ use super::held::{Phase, Waiting};
 use super::{Ended, Lane};
 use crate::follow;
 use crate::source::ReadBack;
-use log::{ChainEvent, CommitError, LogError, LogReader};
+use log::{ChainEvent, LogError, LogReader};
 use schemas::{Offset, Partition};
 use std::time::{Duration, Instant};
 
@@ -47,7 +47,6 @@ impl Lane {
             }
         }
         self.doubt(&mut lost);
-        self.end_hanging()?;
         if !lost.is_empty() {
             tracing::warn!(lane = self.settings.name, partitions = ?lost, "a batch is off the chain: folding again");
             self.begin_again(&lost)?;
@@ -80,34 +79,6 @@ impl Lane {
                 }
                 _ => {}
             }
-        }
-    }
-
-    /// Frees chains that an open transaction holds up for longer than the brokers need to end one whose owner is gone.
-    fn end_hanging(&mut self) -> Result<(), Ended> {
-        let mut held_up = Vec::new();
-        for (partition, held) in &mut self.held {
-            if held.still() >= self.settings.hanging_after {
-                held.still = None; // If it does not help, it is tried again after as long.
-                held_up.push(*partition);
-            }
-        }
-        if held_up.is_empty() {
-            return Ok(());
-        }
-        tracing::warn!(lane = self.settings.name, partitions = ?held_up, "a transaction that nobody ends holds up the changelog; ending what is this \
-            lane's own. If this comes again, it is another's, who must begin again, or end it by kafka-transactions.sh find-hanging and abort");
-        match self.parts.member.end_hanging() {
-            Ok(()) => Ok(()),
-            Err(CommitError::Aborted(reason)) => {
-                tracing::warn!(
-                    lane = self.settings.name,
-                    reason,
-                    "hanging transactions could not be ended"
-                );
-                Ok(())
-            }
-            Err(CommitError::Fatal(reason)) => Err(Ended::Again(reason)),
         }
     }
 

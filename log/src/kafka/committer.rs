@@ -5,6 +5,7 @@
 
 use super::edges::Edges;
 use super::failure::{fatal, log_error};
+use super::hanging::{Hanging, Place, Written};
 use super::raw::{Copy, Failure, Handle, Membership, Topic};
 use super::settings::{FRAME_BYTES, Settings};
 use super::statistics::ClientKind;
@@ -12,6 +13,7 @@ use crate::ports::{CommitError, DeadLetterCopy, LogError, Transaction};
 use rdkafka::{Offset as RawOffset, TopicPartitionList};
 use schemas::Partition;
 use schemas::limits::{DEAD_LETTER_BYTES, RECORD_BYTES};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +24,11 @@ const LAST: Duration = Duration::from_millis(500);
 /// Framing of a batch of one record, and some room.
 const FRAME_ROOM: usize = 128;
 
+/// A transaction that is open for so long right after a start is none that is just being committed.
+const OPEN: Duration = Duration::from_millis(500);
+/// For one question of a look for hanging transactions: it holds up the lane.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// Sends transactions.
 #[derive(Debug)]
 pub(super) struct Committer {
@@ -29,6 +36,7 @@ pub(super) struct Committer {
     dead_letters: Topic,
     handle: Arc<Handle>,
     settings: Settings,
+    hanging: Hanging,
 }
 
 impl Committer {
@@ -53,17 +61,21 @@ impl Committer {
                     &failure,
                 )
             })?;
-        let committer = Self {
+        let mut committer = Self {
             changelog,
             dead_letters,
             handle,
             settings: settings.clone(),
+            hanging: Hanging::default(),
         };
-        let hanging = committer.hanging()?;
-        committer.end(&hanging).map_err(|error| match error {
-            CommitError::Aborted(what) => LogError::Away(what),
-            CommitError::Fatal(what) => LogError::Fatal(what),
-        })?;
+        // What it waits for now, nobody waits for yet: a transaction that is still open then is none that is just being committed.
+        if committer.look() {
+            std::thread::park_timeout(OPEN);
+            committer.end_hanging().map_err(|error| match error {
+                CommitError::Aborted(what) => LogError::Away(what),
+                CommitError::Fatal(what) => LogError::Fatal(what),
+            })?;
+        }
         Ok(committer)
     }
 
@@ -71,48 +83,27 @@ impl Committer {
     /// so that readers of committed records stop before them for ever. Kafka 4.3 and 4.4 leave such behind when a broker dies while
     /// it ends a transaction and starts again before its partitions have a leader (KAFKA-20734); older ones by a late record.
     ///
-    /// A partition has one open transaction per producer id, and a producer keeps its id under its transactional id. So a new one
-    /// that is aborted takes with it what hung before it. What aborting leaves out is folded again: the chain decides.
-    pub(super) fn end_hanging(&self) -> Result<(), CommitError> {
-        let hanging = self
-            .hanging()
-            .map_err(|error| CommitError::Aborted(error.to_string()))?;
-        self.end(&hanging)
-    }
-
-    /// Partitions that an open transaction holds up, its own or another's.
-    fn hanging(&self) -> Result<Vec<(&Topic, Partition)>, LogError> {
-        let topics = [
-            (&self.changelog, &self.settings.changelog),
-            (&self.dead_letters, &self.settings.dead_letters),
-        ];
-        let mut hanging = Vec::new();
-        for (topic, name) in topics {
-            let edges = Edges {
-                handle: &self.handle,
-                topic: name,
-                deadline: self.settings.read_deadline(),
-            };
-            let held_up = edges.held_up(&edges.partitions()?)?;
-            if !held_up.is_empty() {
-                tracing::warn!(topic = name, partitions = ?held_up, "an open transaction holds up readers: it ends if it is this producer's own");
-            }
-            hanging.extend(held_up.into_iter().map(|partition| (topic, partition)));
-        }
-        Ok(hanging)
-    }
-
-    fn end(&self, hanging: &[(&Topic, Partition)]) -> Result<(), CommitError> {
+    /// What is open since the look before is held to hang: call it more rarely than transactions last. A partition has one open
+    /// transaction per producer id, and a producer keeps its id under its transactional id. So a new one that is aborted takes
+    /// with it what hung before it. What aborting leaves out is folded again: the chain decides.
+    pub(super) fn end_hanging(&mut self) -> Result<(), CommitError> {
+        self.look();
+        let hanging = self.hanging.untried();
         if hanging.is_empty() {
             return Ok(());
         }
+        let places: Vec<_> = hanging.iter().map(ToString::to_string).collect();
+        tracing::warn!(
+            ?places,
+            "transactions that nobody ends hold up readers: ending what is this lane's own"
+        );
         let doing = "ending hanging transactions";
         self.handle.begin().map_err(|failure| fatal(doing, &failure))?;
         let timeout = self.settings.transaction_timeout();
         let touch = || {
-            for (topic, partition) in hanging {
-                topic.produce_copy(Copy {
-                    partition: *partition,
+            for place in &hanging {
+                self.topic(place.topic).produce_copy(Copy {
+                    partition: place.partition,
                     key: Some(b"never committed"),
                     value: None,
                     headers: &[],
@@ -120,12 +111,48 @@ impl Committer {
             }
             self.handle.flush(timeout)
         };
-        match touch() {
-            Ok(()) => self
-                .handle
-                .abort(timeout)
-                .map_err(|failure| fatal(doing, &failure)),
-            Err(failure) => Err(self.abort(doing, &failure, timeout)),
+        touch().map_err(|failure| self.abort(doing, &failure, timeout))?;
+        self.handle
+            .abort(timeout)
+            .map_err(|failure| fatal(doing, &failure))?;
+        self.hanging.tried(&hanging);
+        Ok(())
+    }
+
+    /// Looks for open transactions, its own or others'; whether there is any. What cannot be asked now is asked the next time.
+    fn look(&mut self) -> bool {
+        let mut open = BTreeMap::new();
+        for topic in [Written::Changelog, Written::DeadLetters] {
+            let name = match topic {
+                Written::Changelog => &self.settings.changelog,
+                Written::DeadLetters => &self.settings.dead_letters,
+            };
+            let edges = Edges {
+                handle: &self.handle,
+                topic: name,
+                deadline: LOOK.min(self.settings.read_deadline()),
+            };
+            match edges.partitions().and_then(|partitions| edges.open(&partitions)) {
+                Ok(found) => {
+                    let place = |partition| Place { topic, partition };
+                    open.extend(
+                        found
+                            .into_iter()
+                            .map(|(partition, stable)| (place(partition), stable)),
+                    );
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "no look for hanging transactions");
+                }
+            }
+        }
+        self.hanging.saw(open)
+    }
+
+    fn topic(&self, written: Written) -> &Topic {
+        match written {
+            Written::Changelog => &self.changelog,
+            Written::DeadLetters => &self.dead_letters,
         }
     }
 

@@ -11,8 +11,6 @@ use std::time::{Duration, Instant};
 
 /// How long to wait before asking again.
 const AGAIN: Duration = Duration::from_millis(50);
-/// A transaction that is open for so long is none that is just being committed.
-const OPEN: Duration = Duration::from_millis(500);
 /// How long to ask who leads, before the question itself is asked again.
 const LEADERS: Duration = Duration::from_secs(1);
 
@@ -73,25 +71,33 @@ impl Edges<'_> {
         Ok((0..facts.map_err(failed)?.partitions).map(Partition).collect())
     }
 
-    /// Those of these partitions whose readers one open transaction holds up for a while: none that is just being committed.
-    pub(super) fn held_up(&self, partitions: &[Partition]) -> Result<Vec<Partition>, LogError> {
-        let before = self.open(partitions)?;
-        if before.is_empty() {
-            return Ok(Vec::new());
-        }
-        std::thread::park_timeout(OPEN);
-        let mut after = self.open(partitions)?;
-        after.retain(|partition, stable| before.get(partition) == Some(stable));
-        Ok(after.into_keys().collect())
-    }
-
-    /// Where the first open transaction begins, of those partitions that have one.
-    fn open(&self, partitions: &[Partition]) -> Result<BTreeMap<Partition, Offset>, LogError> {
+    /// Where the first open transaction begins, of those partitions that have one. A partition whose leader does not answer is left out.
+    pub(super) fn open(&self, partitions: &[Partition]) -> Result<BTreeMap<Partition, Offset>, LogError> {
         // In this order: what is written between the two questions must not look open.
-        let nexts = self.ask(partitions, Edge::Next)?;
-        let mut stables = self.ask(partitions, Edge::Stable)?;
+        let nexts = self.answered(partitions, Edge::Next)?;
+        let mut stables = self.answered(partitions, Edge::Stable)?;
         stables.retain(|partition, stable| nexts.get(partition).is_some_and(|next| *stable < *next));
         Ok(stables)
+    }
+
+    /// The edges of those partitions that have an answer now.
+    fn answered(
+        &self,
+        partitions: &[Partition],
+        edge: Edge,
+    ) -> Result<BTreeMap<Partition, Offset>, LogError> {
+        let ask = Ask {
+            handle: self.handle,
+            timeout: self.deadline,
+        };
+        let failed =
+            |failure: Failure| log_error(&format!("asking for the ends of {}", self.topic), &failure);
+        let answers = ask.edges(self.topic, partitions, edge).map_err(failed)?;
+        if answers.iter().any(Result::is_err) {
+            // For the next time.
+            let _ = ask.leaders(self.topic);
+        }
+        Ok(answers.into_iter().flatten().collect())
     }
 
     fn one(&self, partition: Partition, edge: Edge) -> Result<Offset, LogError> {
@@ -109,8 +115,9 @@ impl Edges<'_> {
                 handle: self.handle,
                 timeout,
             };
-            match ask(left).edges(self.topic, partitions, edge) {
-                Ok(edges) => return Ok(edges.into_iter().collect()),
+            let edges = ask(left).edges(self.topic, partitions, edge);
+            match edges.and_then(|edges| edges.into_iter().collect()) {
+                Ok(edges) => return Ok(edges),
                 Err(failure) if moves(&failure) && left > AGAIN => {
                     std::thread::park_timeout(AGAIN);
                     // Where it fails, so does the next question, which says why.

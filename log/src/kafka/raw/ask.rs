@@ -22,6 +22,9 @@ pub(in crate::kafka) enum Edge {
     Stable,
 }
 
+/// One partition's edge, or why it has none.
+pub(in crate::kafka) type EdgeAnswer = Result<(Partition, Offset), Failure>;
+
 /// What the brokers say of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::kafka) struct TopicFacts {
@@ -39,13 +42,13 @@ pub(in crate::kafka) struct Ask<'a> {
 }
 
 impl Ask<'_> {
-    /// An edge of each of these partitions.
+    /// An edge of each of these partitions, or why it has none.
     pub(in crate::kafka) fn edges(
         &self,
         topic: &str,
         partitions: &[Partition],
         edge: Edge,
-    ) -> Result<Vec<(Partition, Offset)>, Failure> {
+    ) -> Result<Vec<EdgeAnswer>, Failure> {
         let mut list = TopicPartitionList::new();
         for partition in partitions {
             let spec = match edge {
@@ -86,7 +89,7 @@ impl Ask<'_> {
             })
         };
         let answered = places.map(|place| edge_of(place.partition, place.offset, place.err));
-        let answered = answered.collect::<Result<Vec<_>, _>>()?;
+        let answered: Vec<_> = answered.collect();
         match answered.len() == partitions.len() {
             true => Ok(answered),
             false => Err(no_answer("some partitions")),
