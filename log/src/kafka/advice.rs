@@ -1,10 +1,10 @@
 //! What to mend where a broker cannot be talked to: librdkafka's words for the common mistakes, and the setting that is at fault.
 //!
-//! The words are those of librdkafka 2.12 and of OpenSSL 3; the tests on a real broker hold them (`e2e/tests/secure.rs`). Words that are
+//! The words are those of librdkafka 2.12, of OpenSSL 3, and ours for certificates (`raw/handle.rs`); the tests on a real broker hold them (`e2e/tests/secure.rs`). Words that are
 //! not known are passed on as they are.
 
 /// Words, and what to do. The first that fits holds: the more special ones come first.
-const ADVICE: [(&str, &str); 11] = [
+const ADVICE: [(&str, &str); 12] = [
     (
         "certificate has expired",
         "the broker's certificate has expired: renew it there",
@@ -18,16 +18,16 @@ const ADVICE: [(&str, &str); 11] = [
         "the broker's certificate does not name the host of kafka.brokers, or the one that the broker advertises",
     ),
     (
-        "broker certificate could not be verified",
+        "authority that is not known",
         "kafka.tls.ca_file does not hold the authority that signed the broker's certificate",
     ),
     (
         "certificate verify failed",
-        "kafka.tls.ca_file does not hold the authority that signed the broker's certificate",
+        "the broker's certificate is not believed: it has expired, does not name kafka.brokers, or is of an authority that kafka.tls.ca_file lacks",
     ),
     (
         "connecting to a PLAINTEXT broker listener",
-        "that port of the broker speaks no TLS, or refused our certificate: see kafka.tls",
+        "that port of the broker speaks no TLS, or refuses our certificate: see kafka.tls.enabled and kafka.tls.certificate_file",
     ),
     (
         "connecting to a SSL listener",
@@ -36,6 +36,10 @@ const ADVICE: [(&str, &str); 11] = [
     (
         "require SASL authentication",
         "the broker closed the connection: it may ask for kafka.sasl.username",
+    ),
+    (
+        "might be caused by broker version",
+        "the broker closed the connection: it may not take our certificate, see kafka.tls.certificate_file",
     ),
     (
         "alert bad certificate",

@@ -43,6 +43,8 @@ impl Role {
             Op::RD_KAFKA_ACL_OPERATION_CREATE,
             Op::RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS,
         );
+        // Reading or writing a topic includes it; making one does not.
+        let see = Op::RD_KAFKA_ACL_OPERATION_DESCRIBE;
         let events = topic(&settings.events);
         let changelog = topic(&settings.changelog);
         let letters = topic(&settings.dead_letters);
@@ -80,9 +82,9 @@ impl Role {
                 (generations, vec![read]),
             ],
             Self::Migrate => vec![
-                (events, vec![create, look]),
+                (events, vec![create, see, look]),
                 (changelog, vec![create, read, look]),
-                (letters, vec![create, look]),
+                (letters, vec![create, see, look]),
                 (generations, vec![create, read, write, look]),
             ],
             Self::Audit => vec![

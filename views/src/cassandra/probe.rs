@@ -15,16 +15,20 @@ const SAMPLE_ROWS: i32 = 10_000;
 
 impl Cassandra {
     pub(crate) async fn probe(&self) -> Result<(), Error> {
-        for view in View::ALL {
-            self.write_and_read(view).await?;
-        }
-        self.look().await
+        self.look_and(true).await
     }
 
     /// The same without a write, for those who may not.
     pub(crate) async fn look(&self) -> Result<(), Error> {
+        self.look_and(false).await
+    }
+
+    async fn look_and(&self, write: bool) -> Result<(), Error> {
         definitions::check(&self.session, &self.config).await?;
         for view in View::ALL {
+            if write {
+                self.write_and_read(view).await?;
+            }
             self.look_at_progress(view).await?;
             self.look_at_rows(view).await?;
         }

@@ -1,6 +1,6 @@
 //! The session: how it is opened, what becomes of a request that failed, and how often it is tried again.
 
-use super::secure::{self, Password};
+use super::secure::{self, Doubt, Password};
 use super::{Config, Consistency};
 use crate::Error;
 use backon::{ExponentialBuilder, Retryable};
@@ -38,14 +38,24 @@ pub(super) async fn open(config: &Config) -> Result<Session, Error> {
     if let Some(credentials) = &config.credentials {
         builder = builder.authenticator_provider(Arc::new(Password(credentials.clone())));
     }
+    let doubt = Doubt::default();
     if let Some(tls) = &config.tls {
-        builder = builder.tls_context(Some(secure::context(tls)?));
+        builder = builder.tls_context(Some(secure::context(tls, &doubt)?));
     }
     let build = async {
         let built = builder.build().await;
-        built.map_err(|error| secure::refused(&error, config))
+        built.map_err(|error| secure::refused(&error, &doubt, config))
     };
-    limited(config.connect_timeout, "connecting", build).await
+    match tokio::time::timeout(config.connect_timeout, build).await {
+        Ok(opened) => opened,
+        Err(_) => {
+            let words = format!(
+                "connecting took more than {} ms",
+                config.connect_timeout.as_millis()
+            );
+            Err(secure::advised(words, &doubt, config))
+        }
+    }
 }
 
 impl From<Consistency> for scylla::statement::Consistency {

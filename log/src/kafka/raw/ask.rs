@@ -88,11 +88,14 @@ impl Ask<'_> {
                 &*native::rd_kafka_ListOffsetsResultInfo_topic_partition(info)
             })
         };
-        let answered = places.map(|place| edge_of(place.partition, place.offset, place.err));
+        let answered = places.map(|place| {
+            let edge = edge_of(place.partition, place.offset, place.err);
+            edge.map_err(|failure| self.handle.explained(failure))
+        });
         let answered: Vec<_> = answered.collect();
         match answered.len() == partitions.len() {
             true => Ok(answered),
-            false => Err(no_answer("some partitions")),
+            false => Err(self.handle.explained(no_answer("some partitions"))),
         }
     }
 

@@ -1,6 +1,7 @@
 //! A native client without rdkafka's event queue: it logs from librdkafka's own threads, and its delivery reports (if it
 //! wants them) are a callback. Closing it never waits for the network.
 
+use super::super::advice::with_advice;
 use super::super::settings::STATISTICS_MS;
 use super::super::statistics::{ClientKind, Statistics};
 use super::login::{Enrolled, Login};
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// librdkafka's word for lines that say why a connection could not be made or broke.
 const FAILED: &str = "FAIL";
+/// OpenSSL's words for a certificate that is not believed: [`believed`] has noted why.
+const DOUBTED: &str = "certificate verify failed";
 /// For how long what was said explains what fails.
 const RECENT: Duration = Duration::from_secs(30);
 
@@ -106,6 +109,7 @@ impl Handle {
             native::rd_kafka_conf_set_log_cb(settings.ptr(), Some(log));
             native::rd_kafka_conf_set_opaque(settings.ptr(), Arc::as_ptr(&heard).cast_mut().cast());
             native::rd_kafka_conf_set_stats_cb(settings.ptr(), Some(measured));
+            native::rd_kafka_conf_set_ssl_cert_verify_cb(settings.ptr(), Some(believed));
             if reports {
                 native::rd_kafka_conf_set_dr_msg_cb(settings.ptr(), Some(delivered));
             }
@@ -196,7 +200,7 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.enrolled = None;
+        drop(self.enrolled.take());
         if let Some((statistics, _)) = &self.heard.statistics {
             // SAFETY: the client is alive, and its name lives as long.
             statistics.forget(&text(unsafe { native::rd_kafka_name(self.ptr()) }));
@@ -302,6 +306,50 @@ extern "C" fn measured(
     0
 }
 
+/// Asked for each certificate that a broker shows; 1 believes it. OpenSSL has judged it already: this keeps what was wrong with it, which
+/// librdkafka does not say otherwise.
+extern "C" fn believed(
+    _client: *mut native::rd_kafka_t,
+    broker: *const c_char,
+    _number: i32,
+    judgement: *mut c_int,
+    _depth: c_int,
+    _der: *const c_char,
+    _length: usize,
+    why: *mut c_char,
+    room: usize,
+    heard: *mut c_void,
+) -> c_int {
+    // SAFETY: librdkafka calls with a judgement to be read, and with what the client was given.
+    let (code, heard) = unsafe { (*judgement, heard.cast::<Heard>().as_ref()) };
+    if code == 0 {
+        return 1;
+    }
+    let words = fault_of_certificate(code);
+    if let Some(heard) = heard {
+        let said = format!("{}: {}", text(broker), words.to_string_lossy());
+        heard.note_failure(&with_advice(&said));
+    }
+    let length = words.to_bytes_with_nul().len();
+    if length <= room {
+        // SAFETY: there is room for so many bytes, and the words have as many.
+        unsafe { why.copy_from_nonoverlapping(words.as_ptr(), length) };
+    }
+    0
+}
+
+/// What OpenSSL's `x509_vfy.h` means, in its words where advice goes by them.
+fn fault_of_certificate(code: c_int) -> &'static CStr {
+    match code {
+        9 => c"certificate is not yet valid",
+        10 => c"certificate has expired",
+        62 => c"hostname mismatch",
+        64 => c"IP address mismatch",
+        2 | 18..=21 => c"certificate of an authority that is not known",
+        _ => c"certificate is not valid",
+    }
+}
+
 extern "C" fn log(
     client: *const native::rd_kafka_t,
     level: i32,
@@ -309,8 +357,8 @@ extern "C" fn log(
     line: *const c_char,
 ) {
     let facility = text(facility);
-    let said = super::super::advice::with_advice(&text(line));
-    if facility == FAILED && !client.is_null() {
+    let said = with_advice(&text(line));
+    if facility == FAILED && !said.contains(DOUBTED) && !client.is_null() {
         // SAFETY: the client is alive during the call, and so is what it was given.
         let heard = unsafe { native::rd_kafka_opaque(client).cast::<Heard>().as_ref() };
         if let Some(heard) = heard {
