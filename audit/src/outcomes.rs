@@ -164,14 +164,14 @@ pub(crate) fn differ(
     };
     let (upload, copy_of, redriven) = concluded.map_or((None, None, None), Concluded::came);
     // A fact names its upload itself.
-    let expected = match verdict {
+    let is_its_upload = match verdict {
         Verdict::Noted(Some(fact)) => {
-            upload.filter(|(tenant, id)| (tenant, id) == (&fact.tenant, &fact.upload))
+            upload.is_some_and(|(tenant, id)| (tenant, id) == (&fact.tenant, &fact.upload))
         }
-        _ => came.upload.as_ref(),
+        _ => upload == came.upload.as_ref(),
     };
     fields.extend(named([
-        ("upload", upload == expected),
+        ("upload", is_its_upload),
         ("original", copy_of == came.copy_of),
         ("redrive", redriven == came.redriven),
     ]));

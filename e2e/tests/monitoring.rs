@@ -177,7 +177,6 @@ fn every_panel_and_rule_has_data_and_an_alert_fires_and_clears() {
     let _turn = turn();
     let mut world = Cluster::new("monitoring").unwrap();
     world.set("TIDEMARK_QUERY__CANARY_INTERVAL_MS", 500);
-    // With a certificate there is a day on which it ends.
     let mut services = Services::start(&world, true);
     let admin = |service: &Service| service.role.admin.unwrap();
     let jobs = [

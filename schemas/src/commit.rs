@@ -140,7 +140,7 @@ pub enum Fate<'a> {
     Repeated,
     /// A copy follows when its upload is released.
     Held,
-    /// A fact of an upload: its bytes, empty where they are to be read from `events`.
+    /// A fact of an upload: its bytes, empty where they are to be read from `events`. Or a canary: empty, and of no upload.
     Noted(&'a [u8]),
     /// Refused for good.
     DeadLettered(Refusal<'a>),

@@ -86,7 +86,7 @@ fn any_said() -> impl Strategy<Value = Said> {
     ]
 }
 
-/// Where a record came from; what is held or noted always says it.
+/// Where a record came from; what is held, and a fact that is kept, always says it.
 fn any_source() -> impl Strategy<Value = Option<Source>> {
     let source = (0_u32..2, proptest::option::of(0_u64..2)).prop_map(|(upload_index, copy_of)| Source {
         upload_index,
@@ -148,6 +148,8 @@ impl Said {
             copy_of: None,
         };
         match self {
+            // A canary comes from no upload.
+            Self::Noted(bytes) if bytes.is_empty() => source,
             Self::Held | Self::Noted(_) => source.or(Some(first)),
             _ => source,
         }

@@ -93,9 +93,11 @@ pub struct Registry {
     asked: Asked,
 }
 
+type Ask = Box<dyn Fn() + Send>;
+
 /// What is asked before everything is written out.
 #[derive(Clone, Default)]
-struct Asked(Arc<Mutex<Vec<Box<dyn Fn() + Send>>>>);
+struct Asked(Arc<Mutex<Vec<Ask>>>);
 
 impl fmt::Debug for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -269,14 +269,16 @@ pub struct Sasl {
 
 /// SASL's ways that librdkafka has without libraries of their own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub enum SaslMechanism {
     /// RFC 5802 with SHA-512.
     #[default]
+    #[serde(rename = "scram-sha-512")]
     ScramSha512,
     /// RFC 5802 with SHA-256.
+    #[serde(rename = "scram-sha-256")]
     ScramSha256,
     /// RFC 4616.
+    #[serde(rename = "plain")]
     Plain,
 }
 

@@ -28,7 +28,7 @@ const OF_SEND: [&str; 5] = [
     "TIDEMARK_KEY_FILE",
     "TIDEMARK_CA_FILE",
 ];
-/// Settings that are maps, whose keys are librdkafka's: `kafka.extra.sasl.password`.
+/// Settings that are maps, whose keys are librdkafka's: `kafka.extra.client.rack`.
 const MAPS: [&str; 2] = ["kafka.extra", "kafka.extra_files"];
 
 /// One layer, as figment takes it.

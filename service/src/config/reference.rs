@@ -71,7 +71,7 @@ fn take(block: &str, said: &mut BTreeMap<String, (String, String)>) {
 fn page() -> String {
     let said = said();
     let mut page = HEAD.to_owned();
-    let mut section = None;
+    let mut section: Option<String> = None;
     let maps = [
         ("kafka.extra", "TIDEMARK_KAFKA__EXTRA__"),
         ("kafka.extra_files", "TIDEMARK_KAFKA__EXTRA_FILES__"),

@@ -73,7 +73,7 @@ fn text_becomes_what_the_setting_is() {
         ("TIDEMARK_STORE__NODES", "a:9042, b:9042"),
         ("TIDEMARK_STORE__CONSISTENCY", "local_one"),
         ("TIDEMARK_KAFKA__GROUP", "123"),
-        ("TIDEMARK_KAFKA__EXTRA__SECURITY_PROTOCOL", "ssl"),
+        ("TIDEMARK_KAFKA__EXTRA__CLIENT_RACK", "a"),
         ("TIDEMARK_REGISTRY__URL", ""),
         ("TIDEMARK_DATA", "/tmp/x"),
     ];
@@ -81,10 +81,10 @@ fn text_becomes_what_the_setting_is() {
     assert_eq!(config.store.nodes, ["a:9042", "b:9042"]);
     assert_eq!(config.store.consistency, Consistency::LocalOne);
     assert_eq!(config.kafka.group, "123");
-    assert_eq!(config.kafka.extra["security.protocol"], "ssl");
+    assert_eq!(config.kafka.extra["client.rack"], "a");
     assert_eq!(
-        setting(&config, "kafka.extra.security.protocol").source,
-        "TIDEMARK_KAFKA__EXTRA__SECURITY_PROTOCOL"
+        setting(&config, "kafka.extra.client.rack").source,
+        "TIDEMARK_KAFKA__EXTRA__CLIENT_RACK"
     );
     assert_eq!(config.registry.url, None);
     assert_eq!(config.data, Path::new("/tmp/x"));
@@ -221,17 +221,20 @@ fn a_wrong_type_names_key_value_and_source() {
 #[test]
 fn a_secret_shows_nowhere() {
     let secret = "hunter2";
-    let file = format!("[kafka.extra]\n\"sasl.password\" = \"{secret}\"\n\"sasl.username\" = \"me\"\n");
+    let file = format!("[kafka.extra]\n\"ssl.key.password\" = \"{secret}\"\n\"client.rack\" = \"me\"\n");
     let config = load(Some(&file), &[], &[]).unwrap();
-    assert_eq!(config.kafka.extra["sasl.password"], secret);
-    assert_eq!(setting(&config, "kafka.extra.sasl.password").value, "<redacted>");
-    assert_eq!(setting(&config, "kafka.extra.sasl.username").value, "me");
+    assert_eq!(config.kafka.extra["ssl.key.password"], secret);
+    assert_eq!(
+        setting(&config, "kafka.extra.ssl.key.password").value,
+        "<redacted>"
+    );
+    assert_eq!(setting(&config, "kafka.extra.client.rack").value, "me");
     assert!(!format!("{config:?}").contains(secret));
     for broken in [
-        format!("[kafka.extra]\n\"sasl.password\" = {secret}\n"),
-        format!("[kafka.extra]\nsasl.password = \"{secret}\"\n"),
-        format!("[kafka.extra]\n\"sasl.password\" = [\"{secret}\"]\n"),
-        format!("[kafka.extra]\n\"sasl.password\" = \"{secret}\"\n[http]\nconnections = 0\n"),
+        format!("[kafka.extra]\n\"ssl.key.password\" = {secret}\n"),
+        format!("[kafka.extra]\nssl.key.password = \"{secret}\"\n"),
+        format!("[kafka.extra]\n\"ssl.key.password\" = [\"{secret}\"]\n"),
+        format!("[kafka.extra]\n\"ssl.key.password\" = \"{secret}\"\n[http]\nconnections = 0\n"),
     ] {
         let error = load(Some(&broken), &[], &[]).unwrap_err();
         assert!(!format!("{error} {error:?}").contains(secret), "{error}");
@@ -251,17 +254,20 @@ fn a_secret_comes_from_a_file() {
     let mut secret = tempfile::NamedTempFile::new().unwrap();
     secret.write_all(b"hunter2\n").unwrap();
     let path = secret.path().to_str().unwrap();
-    let env = [("TIDEMARK_KAFKA__EXTRA_FILES__SASL_PASSWORD", path)];
+    let env = [("TIDEMARK_KAFKA__EXTRA_FILES__SSL_KEY_PASSWORD", path)];
     let config = load(None, &env, &[]).unwrap();
-    assert_eq!(config.kafka.extra["sasl.password"], "hunter2");
-    assert_eq!(setting(&config, "kafka.extra.sasl.password").value, "<redacted>");
+    assert_eq!(config.kafka.extra["ssl.key.password"], "hunter2");
+    assert_eq!(
+        setting(&config, "kafka.extra.ssl.key.password").value,
+        "<redacted>"
+    );
     let text = refused(
         None,
         &[],
-        &[("kafka.extra_files.sasl.password", "/nowhere/at/all")],
+        &[("kafka.extra_files.ssl.key.password", "/nowhere/at/all")],
     );
     assert!(
-        text.contains("kafka.extra_files.sasl.password = \"/nowhere/at/all\""),
+        text.contains("kafka.extra_files.ssl.key.password = \"/nowhere/at/all\""),
         "{text}"
     );
 }
@@ -270,6 +276,11 @@ fn a_secret_comes_from_a_file() {
 fn a_property_that_exactly_once_rests_on_is_refused() {
     let text = refused(None, &[], &[("kafka.extra.enable.idempotence", "false")]);
     assert!(text.contains("kafka.extra.enable.idempotence"), "{text}");
+    let text = refused(None, &[], &[("kafka.extra.sasl.password", "hunter2")]);
+    assert!(
+        text.contains("kafka.extra.sasl.password") && !text.contains("hunter2"),
+        "{text}"
+    );
 }
 
 #[test]

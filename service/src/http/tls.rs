@@ -229,7 +229,7 @@ impl Files {
         let Some((own, between)) = chain.split_first() else {
             return Err(of_certificate("holds no certificate"));
         };
-        let key = PKey::private_key_from_pem_passphrase(&pem.1, |_| Ok(0))
+        let key = PKey::private_key_from_pem_passphrase(&pem.1, b"")
             .map_err(|_| of_key("is no PEM file of a private key without a password"))?;
         if !own.public_key().is_ok_and(|public| public.public_eq(&key)) {
             return Err(of_key(

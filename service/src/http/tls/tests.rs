@@ -31,9 +31,9 @@ fn certificate(until_s: i64) -> (X509, PKey<Private>) {
     let name = name.build();
     let mut builder = X509Builder::new().unwrap();
     builder.set_version(2).unwrap();
-    builder
-        .set_serial_number(&Asn1Integer::from_bn(&BigNum::from_u32(rand::random()).unwrap()).unwrap())
-        .unwrap();
+    let number = BigNum::from_slice(uuid::Uuid::new_v4().as_bytes()).unwrap();
+    let number = Asn1Integer::from_bn(&number).unwrap();
+    builder.set_serial_number(&number).unwrap();
     builder.set_subject_name(&name).unwrap();
     builder.set_issuer_name(&name).unwrap();
     builder.set_not_before(&Asn1Time::from_unix(0).unwrap()).unwrap();
