@@ -42,7 +42,7 @@ impl Port {
                 let mut far = SslStream::new(ssl, TcpStream::connect(to).await?)?;
                 Pin::new(&mut far).connect().await?;
                 copy_bidirectional(&mut near, &mut far).await?;
-                Ok(())
+                anyhow::Ok(())
             }
         })
     }
@@ -87,7 +87,7 @@ impl Port {
                 let mut far = TcpStream::connect(to).await?;
                 far.write_all(&head).await?;
                 copy_bidirectional(&mut near, &mut far).await?;
-                Ok(())
+                anyhow::Ok(())
             }
         })
     }

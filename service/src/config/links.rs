@@ -3,8 +3,8 @@
 //! Passwords are never settings: a setting names the file that holds one. The file is read when it is needed and not once, so that a
 //! password that was changed holds without a restart.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
@@ -83,7 +83,7 @@ pub(super) fn check_login(section: &str, name: Option<&str>, file: Option<&Path>
 /// # Errors
 /// In words that hold no part of it: the file cannot be read, holds nothing, or far too much.
 pub fn read_password(file: &Path) -> Result<Secret, String> {
-    let unreadable = |error| format!("the file {} cannot be read: {error}", file.display());
+    let unreadable = |error: io::Error| format!("the file {} cannot be read: {error}", file.display());
     if fs::metadata(file).map_err(unreadable)?.len() > PASSWORD_FILE_BYTES {
         return Err(format!("the file {} is too large for a password", file.display()));
     }
