@@ -118,7 +118,6 @@ pub(crate) fn store(metrics: &Registry, store: &views::Store) -> Result<(), Erro
         }
         connections.set(i64::try_from(open).unwrap_or(i64::MAX));
         for (quantile, ms) in QUANTILES.into_iter().zip(latency_ms) {
-            #[expect(clippy::cast_precision_loss, reason = "milliseconds of one request")]
             latency.get(&[quantile]).set(ms as f64 / 1e3);
         }
     });

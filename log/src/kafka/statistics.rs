@@ -180,10 +180,10 @@ impl Said {
             ..Measured::default()
         };
         for broker in self.brokers.values() {
+            let round_trip_s = broker.rtt.p99 as f64 / 1e6;
             sum.add(&Measured {
                 brokers_up: u64::from(broker.nodeid >= 0 && broker.state == "UP"),
-                #[expect(clippy::cast_precision_loss, reason = "microseconds of one request")]
-                round_trip_s: broker.rtt.p99 as f64 / 1e6,
+                round_trip_s,
                 requests: broker.tx,
                 request_errors: broker.txerrs + broker.rxerrs + broker.req_timeouts,
                 request_retries: broker.txretries,
