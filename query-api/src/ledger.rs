@@ -66,7 +66,7 @@ struct Counts {
     held: u64,
     /// Copies of held records of which another copy was taken before.
     repeated: u64,
-    /// Facts of uploads, which are no events.
+    /// Facts of uploads, and canaries: no events.
     noted: u64,
 }
 

@@ -20,7 +20,7 @@ const OUTCOMES = [
   ['reversed', 'reversed', 'Took an event back that was counted before.', 's3'],
   ['held', 'held', 'Wait, or waited, for the release of their upload.', 's2'],
   ['repeated', 'repeated', 'Copies of held records that were released before.', 's4'],
-  ['noted', 'noted', 'Facts of uploads, which are no events.', 's8'],
+  ['noted', 'noted', 'Facts of uploads, and canaries: no events.', 's8'],
 ];
 const ALWAYS = 4;
 
