@@ -107,6 +107,7 @@ fn main() -> anyhow::Result<()> {
         input.bytes()
     )?;
     // Engines that were just started compile themselves while they work: two to three seconds of a run, which say nothing of ours.
+    parts(&input)?;
     let warming = whole(&input)?;
     writeln!(
         std::io::stderr(),
