@@ -36,10 +36,6 @@ use uuid::Uuid;
 /// Longest wait for the chains while nothing else is due.
 const IDLE: Duration = Duration::from_millis(10);
 
-/// How often the tables are looked at while there is much to read before the next flush. Of several tables that are emptied one after
-/// another the last is then noticed before all is read again.
-const LOOK: Duration = Duration::from_millis(500);
-
 /// How the projector works.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -192,7 +188,7 @@ impl<S: Sink> Projector<S> {
         if self.flush.is_none() {
             if self.is_due() {
                 self.start_flush()?;
-            } else if self.is_catching_up() && self.last_look.elapsed() >= LOOK {
+            } else if self.is_catching_up() && self.last_look.elapsed() >= flush::LOOK {
                 self.start_look();
             }
         }

@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use views::Error;
 
-/// How often a long flush looks whether the tables are still what they were. All that is written behind a loss is written in vain.
-const LOOK: Duration = Duration::from_millis(500);
+/// How often the tables are looked at while there is much to read or to write: what is read and written behind a loss is in vain, and of
+/// several tables that are emptied one after another the last must be noticed as well.
+pub(super) const LOOK: Duration = Duration::from_millis(500);
 /// Rows handed to the store at once at most while a budget holds: short enough for an even pace.
 const PACED_ROWS: usize = 1_000;
 
