@@ -106,14 +106,6 @@ fn main() -> anyhow::Result<()> {
         arguments.rows,
         input.bytes()
     )?;
-    // Engines that were just started compile themselves while they work: two to three seconds of a run, which say nothing of ours.
-    parts(&input)?;
-    let warming = whole(&input)?;
-    writeln!(
-        std::io::stderr(),
-        "warming the engines, not counted: {:.0} records/s",
-        warming.records as f64 / warming.seconds
-    )?;
     let mut table = Table::default();
     for _ in 0..arguments.repeats.max(1) {
         let parts = parts(&input)?;
