@@ -340,17 +340,4 @@ impl Lane {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lane_that_lets_go_late_takes_nothing_from_the_one_that_has_it_now() {
-        let owned = Owned::default();
-        owned.take(Partition(1), "a-0");
-        owned.take(Partition(2), "a-0");
-        owned.take(Partition(1), "a-1");
-        owned.let_go(Partition(1), "a-0");
-        owned.let_go(Partition(2), "a-0");
-        assert_eq!(owned.get(), BTreeSet::from([Partition(1)]));
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@
 
 mod projection;
 mod flush;
+mod pace;
 mod standing;
 mod patience;
 mod sink;
@@ -23,6 +24,7 @@ use crate::rows::RowsError;
 use crate::spill::Spill;
 use flush::{Flush, Flushed};
 use log::{ChainEvent, ChainReader, LogError};
+use pace::Pace;
 use patience::Patience;
 use projection::Projection;
 use schemas::Partition;
@@ -36,10 +38,6 @@ use uuid::Uuid;
 /// Longest wait for the chains while nothing else is due.
 const IDLE: Duration = Duration::from_millis(10);
 
-/// How often the tables are looked at while there is much to read before the next flush. Of several tables that are emptied one after
-/// another the last is then noticed before all is read again.
-const LOOK: Duration = Duration::from_millis(500);
-
 /// How the projector works.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -49,7 +47,8 @@ pub struct Settings {
     pub changelog_id: Uuid,
     /// Time between flushes while fresh.
     pub flush_interval: Duration,
-    /// Time between flushes while catching up: rows that change often are then written once.
+    /// Time behind a flush while catching up, and at most behind one that kept the store busy for long: rows that change often are
+    /// then written once. Where nothing more comes it is not waited for.
     pub bulk_flush_interval: Duration,
     /// Dirty rows beyond which no more is read before they are written.
     pub dirty_rows: usize,
@@ -83,7 +82,7 @@ pub struct Projector<S> {
     _given_up: DropGuard,
     held: BTreeMap<Partition, Projection>,
     flush: Option<Flush>,
-    last_flush: Instant,
+    pace: Pace,
     last_look: Instant,
 }
 
@@ -153,7 +152,7 @@ impl<S: Sink> Projector<S> {
             give_up,
             held: BTreeMap::new(),
             flush: None,
-            last_flush: Instant::now(),
+            pace: Pace::new(Instant::now()),
             last_look: Instant::now(),
         }
     }
@@ -192,7 +191,7 @@ impl<S: Sink> Projector<S> {
         if self.flush.is_none() {
             if self.is_due() {
                 self.start_flush()?;
-            } else if self.is_catching_up() && self.last_look.elapsed() >= LOOK {
+            } else if self.is_catching_up() && self.last_look.elapsed() >= flush::LOOK {
                 self.start_look();
             }
         }
@@ -256,6 +255,7 @@ impl<S: Sink> Projector<S> {
                     if let Some(held) = self.held.get_mut(partition) {
                         held.offer(*offset, bytes)?;
                     }
+                    self.pace.news(Instant::now());
                 }
                 ChainEvent::Reached(place) => {
                     if let Some(held) = self.held.get_mut(&place.partition) {
@@ -279,19 +279,13 @@ impl<S: Sink> Projector<S> {
     }
 
     fn is_due(&self) -> bool {
-        if self.last_flush.elapsed() >= self.settings.check_interval {
-            return true;
+        let now = Instant::now();
+        match self.held.values().all(Projection::is_written) {
+            true => self.pace.must_look(now, &self.settings),
+            false => self
+                .pace
+                .is_due(now, &self.settings, self.dirty(), self.is_catching_up()),
         }
-        let many = self.dirty() * 4 >= self.settings.dirty_rows;
-        let bulk = self.is_catching_up() || many;
-        let interval = if bulk {
-            self.settings.bulk_flush_interval
-        } else {
-            self.settings.flush_interval
-        };
-        let full = self.dirty() >= self.settings.dirty_rows;
-        let news = self.held.values().any(|held| !held.is_written());
-        news && (full || self.last_flush.elapsed() >= interval)
     }
 
     fn start_flush(&mut self) -> Result<(), Ended> {
@@ -309,7 +303,7 @@ impl<S: Sink> Projector<S> {
         } else {
             self.settings.rows_per_s
         };
-        self.last_flush = Instant::now();
+        self.pace.begun(Instant::now());
         self.begin_flush(rows, partitions, pace);
         Ok(())
     }
@@ -361,7 +355,9 @@ impl<S: Sink> Projector<S> {
         };
         self.flush = None;
         match flushed {
-            Flushed::Written(written) => {
+            Flushed::Looked => Ok(()),
+            Flushed::Written(written, busy) => {
+                self.pace.ended(Instant::now(), busy);
                 for written in written {
                     if let Some(held) = self.held.get_mut(&written.partition) {
                         held.flushed(&written);

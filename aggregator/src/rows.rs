@@ -4,8 +4,9 @@
 //! while move to the local folder. The value of (row, version) follows from the chain alone, so any process may write it, any number of times.
 
 mod distinct;
+mod spilling;
 
-use crate::spill::{Space, Spill, SpillError};
+use crate::spill::{Spill, SpillError};
 use distinct::Sketches;
 use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
@@ -15,11 +16,10 @@ use schemas::redrive::Try;
 use schemas::row::{DeadLetter, Row, RowKey, View, decode_upload_ledger, encode_upload_ledger};
 use schemas::wire::Malformed;
 use schemas::{Day, Ledger, Offset, Outcome, Partition, Timestamp, upload};
+use spilling::Spilling;
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 use uuid::Uuid;
-
-/// Memory that one user row takes beside its key and value: the slot, and what two allocations cost.
-const ROW_BYTES: usize = 96;
 
 /// What part of users' memory the ledgers of uploads may take beside it.
 const UPLOADS_SHARE: usize = 16;
@@ -46,9 +46,7 @@ pub struct Rows {
     uploads: Spilling,
     sketches: Sketches,
     dirty_days: HashSet<(String, Day, String), FxBuildHasher>,
-    dirty_users: HashSet<UserKey, FxBuildHasher>,
     dirty_letters: Vec<Row>,
-    dirty_uploads: HashSet<UserKey, FxBuildHasher>,
     dirty_facts: Vec<Row>,
     /// First and last UTC day with a counted event.
     pub span: Option<(Day, Day)>,
@@ -60,12 +58,6 @@ struct DayRow {
     partial: DayPartial,
 }
 
-/// Tenant, NUL, user, NUL, day: neither text holds a control character.
-type UserKey = Box<[u8]>;
-
-/// A user row: its version, and its partial's bytes.
-type UserRow = (Offset, Box<[u8]>);
-
 impl Rows {
     /// No rows yet; users' rows take at most about `memory_bytes`.
     pub fn new(partition: Partition, memory_bytes: usize, spill: Spill) -> Self {
@@ -76,9 +68,7 @@ impl Rows {
             uploads: Spilling::new(memory_bytes / UPLOADS_SHARE, spill.clone()),
             sketches: Sketches::new(memory_bytes / SKETCHES_SHARE, spill),
             dirty_days: HashSet::default(),
-            dirty_users: HashSet::default(),
             dirty_letters: Vec::new(),
-            dirty_uploads: HashSet::default(),
             dirty_facts: Vec::new(),
             span: None,
         }
@@ -155,41 +145,45 @@ impl Rows {
     }
 
     fn add_users(&mut self, record: &CommitRecord, link: Link, dirty: bool) -> Result<(), RowsError> {
+        let hasher = FxBuildHasher;
+        let tenants: Vec<u64> = record
+            .types
+            .iter()
+            .map(|(tenant, _)| hasher.hash_one(tenant))
+            .collect();
         let mut events: Vec<_> = record
             .counted()
             .filter_map(|counted| {
                 let (tenant, event_type) = record.types.get(counted.type_index as usize)?;
-                Some((
-                    (tenant, counted.user, counted.fresh.quarter.day()),
-                    event_type,
-                    counted,
-                ))
+                let place = (tenant, counted.user, counted.fresh.quarter.day());
+                let hash = hasher.hash_one((tenants.get(counted.type_index as usize), place.1, place.2.0));
+                Some((hash, place, event_type, counted))
             })
             .collect();
-        // The row of a busy user is long: it is read and written once for all of the record's events, which stay in their order.
-        events.sort_by_key(|(place, ..)| *place);
+        // The row of a busy user is long: it is read and written once for all of the record's events, which stay in their order. Hashes
+        // are cheaper to sort than names; where two rows have one, they are told apart below.
+        events.sort_by_key(|(hash, ..)| *hash);
         let mut key = Vec::with_capacity(64);
-        for events in events.chunk_by(|(a, ..), (b, ..)| a == b) {
-            let Some(((tenant, user, day), ..)) = events.first() else {
+        for events in events.chunk_by(|(_, a, ..), (_, b, ..)| a == b) {
+            let Some((_, (tenant, user, day), ..)) = events.first() else {
                 continue;
             };
             user_key(&mut key, tenant, user, *day);
-            let mut partial = match self.users.take(&key)? {
-                Some((_, bytes)) => UserPartial::decode(&bytes)?,
-                None => UserPartial::default(),
-            };
-            for (_, event_type, counted) in events {
-                let of_day = counted.fresh.quarter.of_day();
-                match counted.fresh.reversed {
-                    true => partial.take_back(event_type, of_day, counted.amount),
-                    false => partial.add(event_type, of_day, counted.amount),
+            self.users.change(&key, dirty, |before| {
+                let mut partial = match before {
+                    Some((_, bytes)) => UserPartial::decode(bytes)?,
+                    None => UserPartial::default(),
+                };
+                for (_, _, event_type, counted) in events {
+                    let of_day = counted.fresh.quarter.of_day();
+                    match counted.fresh.reversed {
+                        true => partial.take_back(event_type, of_day, counted.amount),
+                        false => partial.add(event_type, of_day, counted.amount),
+                    }
+                    partial.remember(counted.offset, counted.fresh.reversed, link);
                 }
-                partial.remember(counted.offset, counted.fresh.reversed, link);
-            }
-            self.users.put(&key, (record.head.to, partial.encode().into()));
-            if dirty && !self.dirty_users.contains(key.as_slice()) {
-                self.dirty_users.insert(key.as_slice().into());
-            }
+                Ok(Some((record.head.to, partial.encode().into())))
+            })?;
         }
         self.users.keep_budget()
     }
@@ -285,16 +279,14 @@ impl Rows {
                 continue;
             };
             let key = upload_key(tenant, *upload);
-            let mut ledger = match self.uploads.take(&key)? {
-                Some((_, bytes)) => decode_upload_ledger(&bytes)?,
-                None => Ledger::default(),
-            };
-            ledger.merge(&change);
-            self.uploads
-                .put(&key, (record.head.to, encode_upload_ledger(&ledger).into()));
-            if dirty {
-                self.dirty_uploads.insert(key.into());
-            }
+            self.uploads.change(&key, dirty, |before| {
+                let mut ledger = match before {
+                    Some((_, bytes)) => decode_upload_ledger(bytes)?,
+                    None => Ledger::default(),
+                };
+                ledger.merge(&change);
+                Ok(Some((record.head.to, encode_upload_ledger(&ledger).into())))
+            })?;
         }
         self.uploads.keep_budget()
     }
@@ -323,16 +315,16 @@ impl Rows {
 
     /// Rows that the store does not have yet; a sketch counts as several, by its bytes.
     pub fn dirty(&self) -> usize {
-        let uploads = self.dirty_uploads.len() + self.dirty_facts.len();
+        let uploads = self.uploads.dirty() + self.dirty_facts.len();
         let others = self.dirty_letters.len() + uploads + self.sketches.dirty();
-        self.dirty_days.len() + self.dirty_users.len() + others
+        self.dirty_days.len() + self.users.dirty() + others
     }
 
     /// Takes all dirty rows with their present values. The caller writes them, all, before it writes progress.
     pub fn take_dirty(&mut self) -> Result<Vec<Row>, RowsError> {
         let mut rows = std::mem::take(&mut self.dirty_letters);
         rows.append(&mut self.dirty_facts);
-        rows.reserve(self.dirty_days.len() + self.dirty_users.len() + self.dirty_uploads.len());
+        rows.reserve(self.dirty_days.len() + self.users.dirty() + self.uploads.dirty());
         for key in self.dirty_days.drain() {
             let Some(row) = self.days.get(&key) else { continue };
             let (tenant, day, event_type) = key;
@@ -348,30 +340,16 @@ impl Rows {
                 value: row.partial.encode(),
             });
         }
-        for key in std::mem::take(&mut self.dirty_users) {
-            let row = self.users.get(&key)?.zip(read_user_key(&key));
-            rows.extend(row.map(|row| self.spilling_row(row)));
-        }
-        for key in std::mem::take(&mut self.dirty_uploads) {
-            let row = self.uploads.get(&key)?.zip(read_upload_key(&key));
-            rows.extend(row.map(|row| self.spilling_row(row)));
-        }
+        self.users.take_dirty(self.partition, read_user_key, &mut rows)?;
+        self.uploads
+            .take_dirty(self.partition, read_upload_key, &mut rows)?;
         self.sketches.take_dirty(self.partition, &mut rows)?;
         Ok(rows)
     }
 
-    fn spilling_row(&self, ((version, value), key): (UserRow, RowKey)) -> Row {
-        Row {
-            key,
-            partition: self.partition,
-            version,
-            value: value.into(),
-        }
-    }
-
     /// Bytes of memory that users' rows take.
     pub fn memory_bytes(&self) -> usize {
-        self.users.bytes
+        self.users.bytes()
     }
 }
 
@@ -410,91 +388,4 @@ fn read_upload_key(key: &[u8]) -> Option<RowKey> {
         upload,
         fact: None,
     })
-}
-
-/// Rows in two generations: what is used is young; when the budget is full, the old ones move to the local folder
-/// and the young ones become old.
-#[derive(Debug)]
-struct Spilling {
-    young: HashMap<UserKey, UserRow, FxBuildHasher>,
-    old: HashMap<UserKey, UserRow, FxBuildHasher>,
-    bytes: usize,
-    budget: usize,
-    spill: Spill,
-    space: Option<Space>,
-}
-
-impl Spilling {
-    fn new(budget: usize, spill: Spill) -> Self {
-        Self {
-            young: HashMap::default(),
-            old: HashMap::default(),
-            bytes: 0,
-            budget,
-            spill,
-            space: None,
-        }
-    }
-
-    /// Takes a row out; it is to be put back.
-    fn take(&mut self, key: &[u8]) -> Result<Option<UserRow>, RowsError> {
-        let taken = self.young.remove(key).or_else(|| self.old.remove(key));
-        match taken {
-            Some(row) => {
-                self.bytes = self.bytes.saturating_sub(size(key, &row));
-                Ok(Some(row))
-            }
-            None => self.spilled(key),
-        }
-    }
-
-    fn put(&mut self, key: &[u8], row: UserRow) {
-        self.bytes += size(key, &row);
-        self.young.insert(key.into(), row);
-    }
-
-    fn get(&self, key: &[u8]) -> Result<Option<UserRow>, RowsError> {
-        match self.young.get(key).or_else(|| self.old.get(key)) {
-            Some(row) => Ok(Some(row.clone())),
-            None => self.spilled(key),
-        }
-    }
-
-    fn spilled(&self, key: &[u8]) -> Result<Option<UserRow>, RowsError> {
-        let Some(space) = &self.space else { return Ok(None) };
-        let Some(value) = space.get(key)? else {
-            return Ok(None);
-        };
-        let (version, bytes) = value
-            .split_first_chunk::<8>()
-            .ok_or(Malformed { what: "user row" })?;
-        Ok(Some((Offset(u64::from_be_bytes(*version)), bytes.into())))
-    }
-
-    fn keep_budget(&mut self) -> Result<(), RowsError> {
-        if self.bytes <= self.budget {
-            return Ok(());
-        }
-        if !self.old.is_empty() {
-            let mut entries: Vec<(&[u8], Vec<u8>)> = Vec::with_capacity(self.old.len());
-            for (key, (version, bytes)) in &self.old {
-                self.bytes = self.bytes.saturating_sub(key.len() + bytes.len() + ROW_BYTES);
-                let value = [&version.0.to_be_bytes(), &bytes[..]].concat();
-                entries.push((key, value));
-            }
-            entries.sort_unstable();
-            let space = match self.space.take() {
-                Some(space) => space,
-                None => self.spill.space()?,
-            };
-            space.ingest(entries.iter().map(|(key, value)| (*key, value.as_slice())))?;
-            self.space = Some(space);
-        }
-        self.old = std::mem::take(&mut self.young);
-        Ok(())
-    }
-}
-
-fn size(key: &[u8], row: &UserRow) -> usize {
-    key.len() + row.1.len() + ROW_BYTES
 }

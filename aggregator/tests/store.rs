@@ -377,8 +377,12 @@ impl Client {
 }
 
 impl Sink for Client {
-    async fn upsert(&self, rows: Vec<Row>) -> Result<(), Error> {
-        let writes = rows.into_iter().map(Write::Row).collect();
+    fn arrange(&self, rows: &mut [Row]) {
+        rows.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+    }
+
+    async fn upsert(&self, rows: Arc<[Row]>) -> Result<(), Error> {
+        let writes = rows.iter().cloned().map(Write::Row).collect();
         self.call(Call::Rows, writes, |_| ()).await
     }
 

@@ -18,7 +18,7 @@ const INIT_PRODUCER_ID: i16 = 22;
 const PRODUCE: i16 = 0;
 const INVALID_TXN_STATE: i16 = 48;
 
-/// While it lives the broker takes records of transactions that its coordinator knows nothing of, as brokers before 3.8 did.
+/// While it lives the broker takes records of transactions that its coordinator knows nothing of, as those do that do not verify them.
 struct Unverified(AdminClient<DefaultClientContext>);
 
 impl Unverified {

@@ -179,6 +179,6 @@ impl<'f> Counting<'f> {
             let (version, partial) = &self.rows[&key];
             row(key, self.partition, version.0, partial.encode())
         });
-        self.fixture.store.upsert(rows.collect()).await.unwrap();
+        self.fixture.store.upsert(rows.collect::<Vec<_>>()).await.unwrap();
     }
 }

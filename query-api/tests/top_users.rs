@@ -122,7 +122,7 @@ async fn a_look_that_would_be_too_long_ends_and_says_so() {
     };
     fixture
         .store
-        .upsert((0..51_000).map(of_user).collect())
+        .upsert((0..51_000).map(of_user).collect::<Vec<_>>())
         .await
         .unwrap();
     fixture.reflect_all(9, Some((tuesday, tuesday))).await;

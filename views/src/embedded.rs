@@ -126,7 +126,7 @@ impl Embedded {
         .await
     }
 
-    pub(crate) async fn upsert(self: &Arc<Self>, rows: Vec<Row>) -> Result<(), Error> {
+    pub(crate) async fn upsert(self: &Arc<Self>, rows: Arc<[Row]>) -> Result<(), Error> {
         let store = Arc::clone(self);
         blocking(move || store.upsert_now(&rows)).await
     }

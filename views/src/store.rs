@@ -131,10 +131,19 @@ impl Store {
         }
     }
 
+    /// Puts rows in the order in which [`Self::upsert`] writes them best, also over several calls of it.
+    pub fn arrange(&self, rows: &mut [Row]) {
+        match self {
+            Self::Cassandra(store) => store.arrange(rows),
+            Self::Embedded(_) => rows.sort_unstable_by(|a, b| a.key.cmp(&b.key)),
+        }
+    }
+
     /// Writes absolute partials under their versions. Resolves when all are durable as the store is configured. May be
     /// repeated: an older stamp never replaces a newer one, whichever comes first. On an error any part may have been
     /// written: go on from the stored progress.
-    pub async fn upsert(&self, rows: Vec<Row>) -> Result<(), Error> {
+    pub async fn upsert(&self, rows: impl Into<Arc<[Row]>>) -> Result<(), Error> {
+        let rows = rows.into();
         match self {
             Self::Cassandra(store) => store.upsert(&rows).await,
             Self::Embedded(store) => store.upsert(rows).await,
@@ -342,7 +351,7 @@ mod tests {
 
     /// Never run: that it compiles is the test.
     #[allow(dead_code)]
-    fn every_call_may_move_between_threads(store: &Store, rows: Vec<Row>, config: cassandra::Config) {
+    fn every_call_may_move_between_threads(store: &Store, rows: Arc<[Row]>, config: cassandra::Config) {
         moves_between_threads(cassandra::migrate(&config));
         moves_between_threads(store.probe());
         moves_between_threads(store.upsert(rows));

@@ -194,7 +194,7 @@ async fn ten_thousand_rows_over_many_partitions_all_arrive() {
     let store = keyspace.store().await;
     let rows = (0..10_000_u32)
         .map(|count| crate::rows::user("t", &format!("u{}", count % 3_000), 20_000 + count / 3_000, 0, 5));
-    store.upsert(rows.collect()).await.unwrap();
+    store.upsert(rows.collect::<Vec<_>>()).await.unwrap();
     assert_eq!(crate::rows::scan(&store, View::Users).await.len(), 10_000);
     assert_eq!(
         store

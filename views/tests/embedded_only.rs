@@ -42,7 +42,7 @@ async fn a_killed_process_loses_nothing_and_repeats_do_not_go_back() {
         .upsert(
             (0..3_000)
                 .map(|u| user("t", &format!("u{u}"), 9, 0, 10 + u))
-                .collect(),
+                .collect::<Vec<_>>(),
         )
         .await
         .unwrap();
@@ -59,7 +59,11 @@ async fn a_killed_process_loses_nothing_and_repeats_do_not_go_back() {
         reached
     );
     again
-        .upsert((0..3_000).map(|u| user("t", &format!("u{u}"), 9, 0, 6)).collect())
+        .upsert(
+            (0..3_000)
+                .map(|u| user("t", &format!("u{u}"), 9, 0, 6))
+                .collect::<Vec<_>>(),
+        )
         .await
         .unwrap();
     let found = scan(&again, View::Users).await;
@@ -76,7 +80,11 @@ async fn a_damaged_journal_is_set_aside_and_the_views_begin_anew() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
     store
-        .upsert((0..500).map(|u| user("t", &format!("u{u}"), 9, 0, 10)).collect())
+        .upsert(
+            (0..500)
+                .map(|u| user("t", &format!("u{u}"), 9, 0, 10))
+                .collect::<Vec<_>>(),
+        )
         .await
         .unwrap();
     let copy = killed(folder.path());

@@ -18,7 +18,10 @@ pub async fn an_older_version_never_replaces_a_newer_one(store: &Store) {
         (vec![10], 10),
         (vec![1], 10),
     ] {
-        store.upsert(write.into_iter().map(at).collect()).await.unwrap();
+        store
+            .upsert(write.into_iter().map(at).collect::<Vec<_>>())
+            .await
+            .unwrap();
         assert_eq!(store.day_rows("t", Day(5)).await.unwrap(), [at(holds)]);
     }
     // A step back behind written progress, as a projector makes that catches up.
@@ -121,7 +124,7 @@ pub async fn a_day_is_read_whole_over_all_pages(store: &Store) {
         day("", 5, "x", 0, 1),
     ];
     store
-        .upsert(rows.iter().rev().cloned().chain(others).collect())
+        .upsert(rows.iter().rev().cloned().chain(others).collect::<Vec<_>>())
         .await
         .unwrap();
     rows.sort_by(|a, b| (&a.key, a.partition).cmp(&(&b.key, b.partition)));
@@ -143,7 +146,7 @@ pub async fn sketches_of_a_day_lie_apart_from_its_counts(store: &Store) {
         distinct("", 5, "x", 0, 1),
     ];
     let all = sketches.iter().rev().chain(&counts).chain(&others).cloned();
-    store.upsert(all.collect()).await.unwrap();
+    store.upsert(all.collect::<Vec<_>>()).await.unwrap();
     assert_eq!(store.distinct_rows("t", Day(5)).await.unwrap(), sketches);
     assert_eq!(store.day_rows("t", Day(5)).await.unwrap(), counts);
     assert!(store.distinct_rows("t", Day(7)).await.unwrap().is_empty());
@@ -177,7 +180,7 @@ pub async fn a_user_is_read_over_years_whatever_its_name(store: &Store) {
             .collect()
     };
     store
-        .upsert(names.iter().flat_map(|name| all(name)).collect())
+        .upsert(names.iter().flat_map(|name| all(name)).collect::<Vec<_>>())
         .await
         .unwrap();
     for name in names {
@@ -220,7 +223,7 @@ pub async fn all_users_of_some_days_are_found_in_their_parts(store: &Store) {
     }
     let others = ["s", "t\0", "t2", "tu"].map(|tenant| user(tenant, "user 1", 20_453, 0, 7));
     store
-        .upsert(rows.iter().chain(&others).cloned().collect())
+        .upsert(rows.iter().chain(&others).cloned().collect::<Vec<_>>())
         .await
         .unwrap();
     for (first, last) in [
@@ -439,7 +442,10 @@ pub async fn uploads_are_read_by_day_and_by_id_with_the_ledger_before_the_facts(
         row(low, 1, None, 9),
         row(high, 1, Some(8), 9),
     ];
-    store.upsert(rows.iter().rev().cloned().collect()).await.unwrap();
+    store
+        .upsert(rows.iter().rev().cloned().collect::<Vec<_>>())
+        .await
+        .unwrap();
     let read = async |first: u128, last: u128| {
         let bounds = (Uuid::from_u128(first), Uuid::from_u128(last));
         store.upload_rows("t", Day(5), bounds.0, bounds.1).await.unwrap()

@@ -9,14 +9,16 @@ use super::sink::Sink;
 use super::standing::{Standing, Standings};
 use schemas::row::{Progress, Row, View};
 use schemas::{Offset, Partition};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use views::Error;
 
-/// How often a long flush looks whether the tables are still what they were. All that is written behind a loss is written in vain.
-const LOOK: Duration = Duration::from_millis(500);
+/// How often the tables are looked at while there is much to read or to write: what is read and written behind a loss is in vain, and of
+/// several tables that are emptied one after another the last must be noticed as well.
+pub(super) const LOOK: Duration = Duration::from_millis(500);
 /// Rows handed to the store at once at most while a budget holds: short enough for an even pace.
 const PACED_ROWS: usize = 1_000;
 
@@ -45,8 +47,10 @@ pub(super) struct PartitionWork {
 
 /// What became of a flush.
 pub(super) enum Flushed {
-    /// All of it is in the store.
-    Written(Vec<Written>),
+    /// All of it is in the store, which was busy with it for so long.
+    Written(Vec<Written>, Duration),
+    /// The tables are what they were, and there was nothing to write.
+    Looked,
     /// A table has lost what was written to it.
     Lost(Partition, View),
     /// The store is not what it should be.
@@ -135,10 +139,11 @@ async fn run<S: Sink>(
     metrics: &Metrics,
 ) -> Flushed {
     let started = Instant::now();
-    // Neighbours in a store partition go in one batch, so rows are put in the order of their keys.
-    work.rows.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+    let only_look = work.partitions.iter().all(|part| part.only_look);
+    let (rows, pace) = (work.rows.len(), work.pace);
+    let chunks = cut(sink, &mut work);
     match patience
-        .until_done(give_up, || attempt(sink, &work, patience))
+        .until_done(give_up, || attempt(sink, &work, &chunks, patience))
         .await
     {
         None => return Flushed::GivenUp,
@@ -146,7 +151,11 @@ async fn run<S: Sink>(
         Some(Ok(Some((partition, view)))) => return Flushed::Lost(partition, view),
         Some(Ok(None)) => {}
     }
-    metrics.flushed(work.rows.len(), started.elapsed());
+    let took = started.elapsed();
+    metrics.flushed(rows, took);
+    if only_look {
+        return Flushed::Looked;
+    }
     let written = |part: PartitionWork| Written {
         partition: part.partition,
         next: part.progress.next,
@@ -154,16 +163,34 @@ async fn run<S: Sink>(
         standings: part.standings,
     };
     let parts = work.partitions.into_iter().filter(|part| !part.only_look);
-    Flushed::Written(parts.map(written).collect())
+    let busy = took.saturating_sub(due(rows, pace));
+    Flushed::Written(parts.map(written).collect(), busy)
+}
+
+/// Takes the rows of a flush in the order in which the store takes them best, cut into what it gets at once.
+fn cut<S: Sink>(sink: &S, work: &mut Work) -> Vec<Arc<[Row]>> {
+    let mut rows = std::mem::take(&mut work.rows);
+    sink.arrange(&mut rows);
+    let at_once = match work.pace {
+        0 => work.chunk_rows,
+        _ => work.chunk_rows.min(PACED_ROWS),
+    };
+    let mut rows = rows.into_iter();
+    std::iter::from_fn(|| {
+        let chunk: Arc<[Row]> = rows.by_ref().take(at_once.max(1)).collect();
+        (!chunk.is_empty()).then_some(chunk)
+    })
+    .collect()
 }
 
 /// Writes all of it, or says which table has lost what was written to it before.
 async fn attempt<S: Sink>(
     sink: &S,
     work: &Work,
+    chunks: &[Arc<[Row]>],
     patience: &Patience,
 ) -> Result<Option<(Partition, View)>, Error> {
-    if let Some(lost) = write_rows(sink, work, patience).await? {
+    if let Some(lost) = write_rows(sink, work, chunks, patience).await? {
         return Ok(Some(lost));
     }
     // Right before progress is written: progress on top of a loss would hide it for ever.
@@ -186,31 +213,33 @@ async fn attempt<S: Sink>(
 async fn write_rows<S: Sink>(
     sink: &S,
     work: &Work,
+    chunks: &[Arc<[Row]>],
     patience: &Patience,
 ) -> Result<Option<(Partition, View)>, Error> {
-    let at_once = match work.pace {
-        0 => work.chunk_rows,
-        _ => work.chunk_rows.min(PACED_ROWS),
-    };
     let started = Instant::now();
     let mut looked = started;
     let mut done = 0_usize;
-    for chunk in work.rows.chunks(at_once.max(1)) {
+    for chunk in chunks {
         if looked.elapsed() >= LOOK {
             looked = Instant::now();
             if let Some(lost) = find_lost(sink, work, patience).await? {
                 return Ok(Some(lost));
             }
         }
-        sink.upsert(chunk.to_vec()).await?;
+        sink.upsert(chunk.clone()).await?;
         patience.answered();
         done += chunk.len();
-        if work.pace > 0 {
-            let due = Duration::from_secs_f64(done as f64 / f64::from(work.pace));
-            tokio::time::sleep(due.saturating_sub(started.elapsed())).await;
-        }
+        tokio::time::sleep(due(done, work.pace).saturating_sub(started.elapsed())).await;
     }
     Ok(None)
+}
+
+/// How long so many rows have to take.
+fn due(rows: usize, pace: u32) -> Duration {
+    match pace {
+        0 => Duration::ZERO,
+        _ => Duration::from_secs_f64(rows as f64 / f64::from(pace)),
+    }
 }
 
 async fn find_lost<S: Sink>(

@@ -4,6 +4,7 @@ use schemas::Partition;
 use schemas::row::{Progress, Row, View};
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use uuid::Uuid;
 use views::{Error, Stored};
 
@@ -13,8 +14,11 @@ use views::{Error, Stored};
 /// emptied table has lost its life, and after a store was set back the next call fails with [`Error::Away`], since its
 /// connections broke. On that the projector rests when it says how far the rows are.
 pub trait Sink: Clone + Send + Sync + 'static {
+    /// Puts rows in the order in which writing them costs least.
+    fn arrange(&self, rows: &mut [Row]);
+
     /// Writes absolute partials under their stamps; an older stamp never replaces a newer one.
-    fn upsert(&self, rows: Vec<Row>) -> impl Future<Output = Result<(), Error>> + Send;
+    fn upsert(&self, rows: Arc<[Row]>) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// The life of a view's table for this partition: read, or begun where the table has none. A later life has a greater id.
     /// What was filled from the log of another changelog is [`Error::Wrong`].
@@ -38,7 +42,11 @@ pub trait Sink: Clone + Send + Sync + 'static {
 }
 
 impl Sink for views::Store {
-    async fn upsert(&self, rows: Vec<Row>) -> Result<(), Error> {
+    fn arrange(&self, rows: &mut [Row]) {
+        Self::arrange(self, rows);
+    }
+
+    async fn upsert(&self, rows: Arc<[Row]>) -> Result<(), Error> {
         Self::upsert(self, rows).await
     }
 

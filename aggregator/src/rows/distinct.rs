@@ -5,31 +5,25 @@
 //! do, and only those are written. Sketches are kept as bytes, small while there are few users, and move to the local folder like
 //! rows of users. An event that is taken back leaves its user in: a sketch cannot forget.
 
-use super::{RowsError, Spilling, UserKey, user_key};
+use super::{RowsError, Spilling, user_key};
 use crate::spill::Spill;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 use schemas::commit::CommitRecord;
 use schemas::distinct::Distinct;
 use schemas::row::{Row, RowKey};
-use schemas::{Day, Offset, Partition};
+use schemas::{Day, Partition};
 
 /// As how many dirty rows a dirty sketch counts, so that the bound on rows bounds bytes as well: it has up to 3 KiB.
 const WEIGHT: usize = 16;
 
 /// The sketches of one source partition.
 #[derive(Debug)]
-pub(super) struct Sketches {
-    rows: Spilling,
-    dirty: HashSet<UserKey, FxBuildHasher>,
-}
+pub(super) struct Sketches(Spilling);
 
 impl Sketches {
     pub(super) fn new(memory_bytes: usize, spill: Spill) -> Self {
-        Self {
-            rows: Spilling::new(memory_bytes, spill),
-            dirty: HashSet::default(),
-        }
+        Self(Spilling::new(memory_bytes, spill))
     }
 
     /// Adds the users that a commit record counted.
@@ -45,47 +39,28 @@ impl Sketches {
                 continue;
             };
             user_key(&mut key, tenant, event_type, day);
-            let (version, before) = self.rows.take(&key)?.unwrap_or_default();
-            let mut sketch = match before.is_empty() {
-                true => Distinct::default(),
-                false => Distinct::decode(&before)?,
-            };
-            users.into_iter().for_each(|user| sketch.add(user));
-            let after = sketch.encode();
-            if after[..] == before[..] {
-                self.rows.put(&key, (version, before));
-                continue;
-            }
-            self.rows.put(&key, (record.head.to, after.into()));
-            if dirty && !self.dirty.contains(key.as_slice()) {
-                self.dirty.insert(key.as_slice().into());
-            }
+            self.0.change(&key, dirty, |before| {
+                let mut sketch = match before {
+                    Some((_, bytes)) => Distinct::decode(bytes)?,
+                    None => Distinct::default(),
+                };
+                users.into_iter().for_each(|user| sketch.add(user));
+                let after = sketch.encode();
+                let is_new = before.is_none_or(|(_, bytes)| bytes[..] != after[..]);
+                Ok(is_new.then(|| (record.head.to, after.into())))
+            })?;
         }
-        self.rows.keep_budget()
+        self.0.keep_budget()
     }
 
     /// What the dirty ones count as.
     pub(super) fn dirty(&self) -> usize {
-        self.dirty.len() * WEIGHT
+        self.0.dirty() * WEIGHT
     }
 
     /// Takes all dirty ones with their present values.
     pub(super) fn take_dirty(&mut self, partition: Partition, rows: &mut Vec<Row>) -> Result<(), RowsError> {
-        for key in std::mem::take(&mut self.dirty) {
-            if let Some(((version, value), key)) = self.rows.get(&key)?.zip(read_key(&key)) {
-                rows.push(row(key, partition, version, value));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn row(key: RowKey, partition: Partition, version: Offset, value: Box<[u8]>) -> Row {
-    Row {
-        key,
-        partition,
-        version,
-        value: value.into(),
+        self.0.take_dirty(partition, read_key, rows)
     }
 }
 

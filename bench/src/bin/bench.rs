@@ -27,9 +27,23 @@ struct Arguments {
     /// How often each is measured; medians are told.
     #[arg(long, default_value_t = 3)]
     repeats: usize,
+    /// Measure this alone; no limit is held against it.
+    #[arg(long)]
+    only: Option<Only>,
     /// Say what does not hold, and end with 0 all the same.
     #[arg(long)]
     report_only: bool,
+}
+
+/// What can be measured by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Only {
+    /// Bare client, ingest, and an aggregator without a store.
+    Parts,
+    /// From CSV to views on Kafka and the store.
+    Whole,
+    /// From CSV to views in the single process.
+    Embedded,
 }
 
 #[derive(Default)]
@@ -106,25 +120,27 @@ fn main() -> anyhow::Result<()> {
         arguments.rows,
         input.bytes()
     )?;
-    // Engines that were just started compile themselves while they work: two to three seconds of a run, which say nothing of ours.
-    parts(&input)?;
-    let warming = whole(&input)?;
-    writeln!(
-        std::io::stderr(),
-        "warming the engines, not counted: {:.0} records/s",
-        warming.records as f64 / warming.seconds
-    )?;
     let mut table = Table::default();
     for _ in 0..arguments.repeats.max(1) {
-        let parts = parts(&input)?;
-        table.add(PRODUCE, parts.produce)?;
-        table.add(CONSUME, parts.consume)?;
-        table.add(INGEST, parts.ingest)?;
-        table.add(AGGREGATE, parts.aggregate)?;
-        table.add(WHOLE, whole(&input)?)?;
-        table.add(EMBEDDED, embedded(&input)?)?;
+        let is_wanted = |what| arguments.only.is_none_or(|only| only == what);
+        if is_wanted(Only::Parts) {
+            let parts = parts(&input)?;
+            table.add(PRODUCE, parts.produce)?;
+            table.add(CONSUME, parts.consume)?;
+            table.add(INGEST, parts.ingest)?;
+            table.add(AGGREGATE, parts.aggregate)?;
+        }
+        if is_wanted(Only::Whole) {
+            table.add(WHOLE, whole(&input)?)?;
+        }
+        if is_wanted(Only::Embedded) {
+            table.add(EMBEDDED, embedded(&input)?)?;
+        }
     }
     table.print()?;
+    if arguments.only.is_some() {
+        return Ok(());
+    }
     let growth = table.median(INGEST, |run| run.growth as f64);
     let limits = [
         (

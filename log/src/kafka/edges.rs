@@ -58,13 +58,12 @@ impl Edges<'_> {
 
     /// The topic's partitions.
     pub(super) fn partitions(&self) -> Result<Vec<Partition>, LogError> {
-        let ask = Ask {
-            handle: self.handle,
-            timeout: self.deadline,
-        };
         let failed =
             |failure: Failure| log_error(&format!("asking for the partitions of {}", self.topic), &failure);
-        let mut topics = ask.topics(&[self.topic]).map_err(failed)?;
+        let mut topics = self
+            .question(self.deadline)
+            .topics(&[self.topic])
+            .map_err(failed)?;
         let facts = topics
             .pop()
             .ok_or_else(|| LogError::Away(format!("no answer for {}", self.topic)))?;
@@ -86,16 +85,13 @@ impl Edges<'_> {
         partitions: &[Partition],
         edge: Edge,
     ) -> Result<BTreeMap<Partition, Offset>, LogError> {
-        let ask = Ask {
-            handle: self.handle,
-            timeout: self.deadline,
-        };
-        let failed =
-            |failure: Failure| log_error(&format!("asking for the ends of {}", self.topic), &failure);
-        let answers = ask.edges(self.topic, partitions, edge).map_err(failed)?;
+        let question = self.question(self.deadline);
+        let answers = question
+            .edges(self.topic, partitions, edge)
+            .map_err(|failure| self.failed(&failure))?;
         if answers.iter().any(Result::is_err) {
             // For the next time.
-            let _ = ask.leaders(self.topic);
+            let _ = question.leaders(self.topic);
         }
         Ok(answers.into_iter().flatten().collect())
     }
@@ -111,26 +107,28 @@ impl Edges<'_> {
         let began = Instant::now();
         loop {
             let left = self.deadline.saturating_sub(began.elapsed());
-            let ask = |timeout| Ask {
-                handle: self.handle,
-                timeout,
-            };
-            let edges = ask(left).edges(self.topic, partitions, edge);
+            let edges = self.question(left).edges(self.topic, partitions, edge);
             match edges.and_then(|edges| edges.into_iter().collect()) {
                 Ok(edges) => return Ok(edges),
                 Err(failure) if moves(&failure) && left > AGAIN => {
                     std::thread::park_timeout(AGAIN);
                     // Where it fails, so does the next question, which says why.
-                    let _ = ask(left.min(LEADERS)).leaders(self.topic);
+                    let _ = self.question(left.min(LEADERS)).leaders(self.topic);
                 }
-                Err(failure) => {
-                    return Err(log_error(
-                        &format!("asking for the ends of {}", self.topic),
-                        &failure,
-                    ));
-                }
+                Err(failure) => return Err(self.failed(&failure)),
             }
         }
+    }
+
+    fn question(&self, timeout: Duration) -> Ask<'_> {
+        Ask {
+            handle: self.handle,
+            timeout,
+        }
+    }
+
+    fn failed(&self, failure: &Failure) -> LogError {
+        log_error(&format!("asking for the ends of {}", self.topic), failure)
     }
 
     fn silent(&self, partition: Partition) -> LogError {

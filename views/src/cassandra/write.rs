@@ -43,6 +43,15 @@ enum StorePartition<'a> {
 }
 
 impl Cassandra {
+    /// Neighbours in a store partition come to lie side by side, so that they fill batches.
+    pub(crate) fn arrange(&self, rows: &mut [Row]) {
+        rows.sort_by_cached_key(|row| {
+            let partition = StorePartition::of(&row.key, self.config.user_buckets);
+            // What has none is refused when it is written.
+            (row.key.view(), partition.map_or(0, StorePartition::hash_64))
+        });
+    }
+
     pub(crate) async fn upsert(&self, rows: &[Row]) -> Result<(), Error> {
         let bound = rows.iter().map(|row| Bound::of(row, self.config.user_buckets));
         let bound = bound.collect::<Result<Vec<_>, _>>()?;
@@ -125,18 +134,7 @@ fn chunks<'a>(rows: &'a [Bound<'a>]) -> Vec<Vec<&'a Bound<'a>>> {
 
 impl<'a> Bound<'a> {
     fn of(row: &'a Row, buckets: u32) -> Result<Self, Error> {
-        let partition = match &row.key {
-            RowKey::Day { tenant, day, .. } => StorePartition::Day(tenant, number(day.0, "day")?),
-            RowKey::User { tenant, user, day } => StorePartition::User {
-                bucket: number(user_bucket(tenant, user, buckets), "bucket")?,
-                year: day.year(),
-            },
-            RowKey::DeadLetter { tenant, day, .. } | RowKey::Redrive { tenant, day, .. } => {
-                StorePartition::DeadLetter(tenant, number(day.0, "day")?)
-            }
-            RowKey::Upload { tenant, day, .. } => StorePartition::Upload(tenant, number(day.0, "day")?),
-            RowKey::Distinct { tenant, day, .. } => StorePartition::Distinct(tenant, number(day.0, "day")?),
-        };
+        let partition = StorePartition::of(&row.key, buckets)?;
         Ok(Self {
             partition,
             key: &row.key,
@@ -147,7 +145,22 @@ impl<'a> Bound<'a> {
     }
 }
 
-impl StorePartition<'_> {
+impl<'a> StorePartition<'a> {
+    fn of(key: &'a RowKey, buckets: u32) -> Result<Self, Error> {
+        Ok(match key {
+            RowKey::Day { tenant, day, .. } => Self::Day(tenant, number(day.0, "day")?),
+            RowKey::User { tenant, user, day } => Self::User {
+                bucket: number(user_bucket(tenant, user, buckets), "bucket")?,
+                year: day.year(),
+            },
+            RowKey::DeadLetter { tenant, day, .. } | RowKey::Redrive { tenant, day, .. } => {
+                Self::DeadLetter(tenant, number(day.0, "day")?)
+            }
+            RowKey::Upload { tenant, day, .. } => Self::Upload(tenant, number(day.0, "day")?),
+            RowKey::Distinct { tenant, day, .. } => Self::Distinct(tenant, number(day.0, "day")?),
+        })
+    }
+
     fn hash_64(self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.hash(&mut hasher);

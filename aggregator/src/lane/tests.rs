@@ -1,0 +1,161 @@
+//! What a lane lets go, and that it looks for transactions that hang.
+#![allow(clippy::panic)]
+
+use super::*;
+use crate::spill::Spill;
+use log::{AppendError, Appended, ChainEvent, Chunk, CommitError, Place, Transaction};
+use schemas::Offset;
+use schemas::key::{Hashing, Secret};
+use std::pin::Pin;
+
+/// A log on which nothing happens. Its lane cannot end what hangs at its first look, and is fenced at the second.
+struct Still {
+    looks: u32,
+    polls: u32,
+    stop: CancellationToken,
+}
+
+impl Still {
+    fn new(stop: &CancellationToken) -> Box<Self> {
+        Box::new(Self {
+            looks: 0,
+            polls: 0,
+            stop: stop.clone(),
+        })
+    }
+}
+
+impl Member for Still {
+    fn poll(&mut self, _: Duration) -> Result<LaneEvent, LogError> {
+        std::thread::park_timeout(Duration::from_millis(1));
+        self.polls += 1;
+        if self.polls > 5_000 {
+            self.stop.cancel();
+        }
+        Ok(LaneEvent::Idle)
+    }
+
+    fn seek(&mut self, _: Partition, _: Offset) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    fn pause(&mut self, _: Partition) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    fn release(&mut self, _: &[Partition]) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    fn end(&mut self, _: Partition) -> Result<Offset, LogError> {
+        Ok(Offset(0))
+    }
+
+    fn commit(&mut self, _: &Transaction) -> Result<(), CommitError> {
+        Ok(())
+    }
+
+    fn end_hanging(&mut self) -> Result<(), CommitError> {
+        self.looks += 1;
+        match self.looks {
+            1 => Err(CommitError::Aborted("a silent broker".into())),
+            _ => Err(CommitError::Fatal("fenced".into())),
+        }
+    }
+
+    fn close(self: Box<Self>) {}
+}
+
+impl ChainReader for Still {
+    fn assign(&mut self, _: &[Place]) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    fn poll(&mut self, _: Duration) -> Result<Vec<ChainEvent>, LogError> {
+        Ok(Vec::new())
+    }
+
+    fn mark(&mut self, _: Partition) -> Result<Offset, LogError> {
+        Ok(Offset(0))
+    }
+}
+
+impl LogReader for Still {
+    fn range(&mut self, _: Partition) -> Result<(Offset, Offset), LogError> {
+        Ok((Offset(0), Offset(0)))
+    }
+
+    fn read(
+        &mut self,
+        partition: Partition,
+        _: Offset,
+        _: Offset,
+        _: usize,
+    ) -> Result<RecordBatch, LogError> {
+        Ok(RecordBatch::new(partition))
+    }
+}
+
+impl Appender for Still {
+    fn append(&self, _: Chunk) -> Pin<Box<dyn Future<Output = Result<Appended, AppendError>> + Send>> {
+        Box::pin(async { Err(AppendError::Unavailable("nothing happens here".into())) })
+    }
+}
+
+#[test]
+fn a_lane_looks_for_what_hangs_whatever_it_holds_and_begins_again_only_where_it_must() {
+    let (folder, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .build()
+        .unwrap();
+    let rules = Arc::new(Rules {
+        generation: 1,
+        partitions: 1,
+        hashing: Hashing::new(&Secret([3; 32])),
+    });
+    let tools = Tools {
+        spill: Spill::open(folder.path()).unwrap(),
+        metrics: Metrics::new(&service::metrics::Registry::new().unwrap(), 1).unwrap(),
+        runtime: runtime.handle().clone(),
+        stop: stop.clone(),
+    };
+    let (questions, _asked) = std::sync::mpsc::sync_channel(1);
+    let (_answer, answers) = std::sync::mpsc::sync_channel(1);
+    let parts = Parts {
+        member: Still::new(&stop),
+        chain: Still::new(&stop),
+        reader: Still::new(&stop),
+        appender: Arc::from(Still::new(&stop) as Box<dyn Appender>),
+        questions,
+        answers,
+        owned: Owned::default(),
+    };
+    let settings = Settings {
+        name: "still".to_owned(),
+        commit_interval: Duration::from_millis(100),
+        bulk_commit_interval: Duration::from_millis(100),
+        bulk_lag_records: 1,
+        batch_records: 1,
+        pipeline: 1,
+        hanging_after: Duration::from_millis(5),
+        dedup_memory_bytes: 1 << 20,
+        dedup_max_keys: u64::MAX,
+        drain_deadline: Duration::ZERO,
+    };
+    match Lane::new(settings, rules, None, tools, parts).run() {
+        Err(Ended::Again(reason)) => assert_eq!(reason, "fenced"),
+        other => panic!("it never looked, or took a silent broker for its end: {other:?}"),
+    }
+}
+
+#[test]
+fn a_lane_that_lets_go_late_takes_nothing_from_the_one_that_has_it_now() {
+    let owned = Owned::default();
+    owned.take(Partition(1), "a-0");
+    owned.take(Partition(2), "a-0");
+    owned.take(Partition(1), "a-1");
+    owned.let_go(Partition(1), "a-0");
+    owned.let_go(Partition(2), "a-0");
+    assert_eq!(owned.get(), BTreeSet::from([Partition(1)]));
+}
