@@ -6,7 +6,7 @@ BIN := target/release/tidemark
 DENY := target/tools/bin/cargo-deny
 SCHEMATHESIS := target/schemathesis
 
-.PHONY: run release check test prove secure bench engines-up engines-down tools browser prometheus schemathesis
+.PHONY: run release check test prove secure bench engines-up engines-down tools systemd languages browser prometheus schemathesis
 
 run: release ## build, start everything in one process, load the sample, go on serving
 	$(BIN) run --load sample/events.csv
@@ -17,17 +17,25 @@ release: tools ## the program
 tools: ## what builds need beside Rust: a C compiler, and for librdkafka the headers of zlib and OpenSSL
 	@command -v cc >/dev/null && command -v make >/dev/null || { apt-get update && apt-get install -y build-essential; }
 	@[ -e /usr/include/zlib.h ] || ls /usr/include/*/zlib.h >/dev/null 2>&1 || { apt-get update && apt-get install -y zlib1g-dev; }
-	@[ -e /usr/include/openssl/ssl.h ] || { apt-get update && apt-get install -y libssl-dev pkg-config; }
+	@[ -e /usr/include/openssl/ssl.h ] && command -v pkg-config >/dev/null || { apt-get update && apt-get install -y libssl-dev pkg-config; }
 
 $(DENY): ## licences, bans and sources; nothing of it ends up in the program, and it is built to run once
 	CARGO_PROFILE_DEV_DEBUG=0 cargo install cargo-deny --version 0.20.2 --locked --no-default-features --debug --root target/tools --target-dir target/tools/build
 	rm -rf target/tools/build
 
-check: tools $(DENY) ## format, lints, docs, and the rules that no tool knows
+systemd: ## what checks the unit
+	@command -v systemd-analyze >/dev/null || { apt-get update && apt-get install -y --no-install-recommends systemd; }
+
+languages: ## what the producers of the documentation need beside Rust and Go
+	@command -v javac >/dev/null || { apt-get update && apt-get install -y --no-install-recommends openjdk-17-jdk-headless; }
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { apt-get update && apt-get install -y --no-install-recommends python3 python3-venv; }
+
+check: tools systemd $(DENY) ## format, lints, docs, the rules that no tool knows, and what deploys it
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	PATH="$$PWD/target/tools/bin:$$PATH" bash deploy/checks
+	deploy/deployment-check
 
 browser: ## Chromium, in which the console is tested
 	@command -v chromium chromium-browser google-chrome >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; }
@@ -55,7 +63,7 @@ test: tools browser schemathesis prometheus ## all tests, on the real engines an
 # choose other features of the dependencies, and build those again.
 prove: export TIDEMARK_ENGINES_INSTANCE ?= prove
 prove: export TIDEMARK_ENGINES_PORT_BASE ?= 30090
-prove: release ## the longer kill and fault runs
+prove: release languages ## the longer kill and fault runs, the commands of the documentation, and what deploys it
 	# Built with debug assertions the program leaves a rule out where it is told to.
 	rm -rf target/controls; mkdir -p target/controls
 	cargo build --workspace --locked
@@ -72,6 +80,7 @@ prove: release ## the longer kill and fault runs
 	    how=$$(grep -aoE -m 1 '[0-9]+ totals differ.*|not settled after .*' "$$log") || { tail -n 40 "$$log" >&2; exit 1; }; \
 	    echo "prove: the tears of the real broker fail without the $$rule rule, as they must: $$how"; \
 	  done; \
+	  deploy/docs-check $(BIN); \
 	  TIDEMARK_BIN="$$PWD/$(BIN)" TIDEMARK_KILLS=30 TIDEMARK_KEYS=1000000 TIDEMARK_RESTORE_S=15 TIDEMARK_HELD_ROWS=100000 TIDEMARK_LETTERS=10000 \
 	  cargo test --workspace --locked --test scenarios -- --nocapture --test-threads 1 --include-ignored kills:: embedded:: engines:: memory:: restore:: uploads:: redrives::a_redrive_on_kafka
 	# A million rows by `tidemark send`, stopped by Ctrl-C three times, its server killed twice.
@@ -83,6 +92,8 @@ prove: release ## the longer kill and fault runs
 	    echo "prove: the chain tests pass without the $$rule rule: they show nothing" >&2; exit 1; \
 	  else echo "prove: the chain tests fail without the $$rule rule, as they must"; fi; \
 	done
+	deploy/deployment-check $(BIN)
+	if [ "$$(id -u)" = 0 ] || [ "$${CI:-}" = true ]; then deploy/image/check $(BIN); else echo "prove: NOT RUN without root: deploy/image/check" >&2; fi
 	$(MAKE) secure
 
 # Engines that encrypt every link and let in who is known alone.
