@@ -78,6 +78,8 @@ pub(crate) enum Command {
     },
     /// Prints every setting, its value and where it came from; exit 64 if one is wrong.
     CheckConfig,
+    /// Asks a running process, by its admin port, whether it is ready, and prints why not. Exit 0: ready; 1: not; 69: no answer.
+    Ready,
 }
 
 /// Who else shall be let in; for whom may give rights. Roles are ingest, aggregate, query, migrate and audit.

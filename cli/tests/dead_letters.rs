@@ -1,9 +1,10 @@
 //! `tidemark dead-letters`: from a letter that is listed to one that is counted.
 
 use crate::rig::{Rig, until};
-use crate::{text, tidemark};
+use crate::{Running, text, tidemark};
 use serde_json::{Value, json};
-use std::process::Output;
+use std::net::TcpListener;
+use std::process::{Output, Stdio};
 
 fn letters(rig: &Rig, args: &[&str]) -> Output {
     let mut command = tidemark();
@@ -139,6 +140,23 @@ fn what_is_left_out_and_what_is_wrong_have_exit_codes_of_their_own() {
             .code(),
         Some(66)
     );
+    let broken = rig.write("broken.json", "{");
+    let args = ["redrive", &id, "--event", broken.to_str().unwrap()];
+    assert_eq!(letters(&rig, &args).status.code(), Some(65));
     assert_eq!(letters(&rig, &["list", "--reason", "bad"]).status.code(), Some(4));
     rig.audit();
+}
+
+#[test]
+fn one_that_is_interrupted_before_its_server_has_answered_ends_with_3() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("http://{}", silent.local_addr().unwrap());
+    let mut command = tidemark();
+    command.args(["dead-letters", "list", "--server", &server]);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let running = Running(child.unwrap());
+    // It calls, so it heeds signals by now.
+    let _call = silent.accept().unwrap();
+    running.signal("INT");
+    assert_eq!(running.end(), Some(3));
 }

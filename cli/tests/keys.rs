@@ -2,8 +2,8 @@
 //! change the file at once.
 
 use crate::access::create;
-use crate::rig::{Rig, until};
-use crate::text;
+use crate::rig::{PATIENCE, Rig, until};
+use crate::{text, tidemark};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -96,4 +96,47 @@ fn keys_made_on_the_command_line_and_over_http_at_once_are_all_there() {
         .output()
         .unwrap();
     assert_eq!(text(&listed.stdout).lines().count(), made.len() + 1);
+}
+
+#[test]
+fn a_file_of_keys_that_cannot_be_read_ends_the_command_with_74() {
+    let rig = Rig::idle();
+    std::fs::create_dir_all(rig.path("data/keys.jsonl")).unwrap();
+    for args in [&["list"][..], &["create", "--tenant", "t", "--scope", "query"]] {
+        let mut command = crate::tidemark();
+        command.arg("keys").args(args).arg("--data").arg(rig.path("data"));
+        let output = command.output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(74), "{args:?}: {said}");
+    }
+}
+
+/// The file holds for the start, and for what is put into it later.
+#[test]
+fn the_secret_of_clients_of_the_older_service_follows_its_file() {
+    let mut rig = Rig::idle();
+    let file = rig.write("secret", "first\n");
+    rig.set(&[&format!("http.live_event_secret_file={}", file.display())]);
+    rig.start();
+    let status = |secret: &str| {
+        let event = br#"{"userId":"u","name":"add_revenue","value":1}"#;
+        let headers = [("Content-Type", "application/json"), ("Authorization", secret)];
+        let answer = e2e::client::call(rig.address(), "POST /liveEvent", &headers, event, PATIENCE);
+        answer.unwrap().status
+    };
+    assert_eq!((status("first"), status("secret"), status("second")), (200, 403, 403));
+    rig.write("secret", "second");
+    until("the new secret holds", || (status("second") == 200).then_some(()));
+    assert_eq!(status("first"), 403);
+    // What cannot be read changes nothing.
+    rig.write("secret", "");
+    let log = "the secret before it stays";
+    until("it was looked at", || rig.read("server.log").contains(log).then_some(()));
+    assert_eq!(status("second"), 200);
+    let shown = tidemark()
+        .args(["check-config", "--set", &format!("http.live_event_secret_file={}", file.display())])
+        .output()
+        .unwrap();
+    assert_eq!(shown.status.code(), Some(64), "an empty file is no secret");
+    assert!(text(&shown.stderr).contains("holds nothing"), "{}", text(&shown.stderr));
 }

@@ -28,8 +28,12 @@ mod older_counts;
 // The document of the API.
 mod openapi;
 
+use schemas::partial::DayPartial;
+use schemas::row::{Row, RowKey};
+use schemas::{Day, Offset, Partition};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -113,9 +117,20 @@ impl Drop for Running {
 
 impl Running {
     /// Asks it to stop, and waits for it.
-    fn stop(mut self) -> Option<i32> {
+    fn stop(self) -> Option<i32> {
+        self.signal("TERM");
+        self.end()
+    }
+
+    /// Sends a signal, such as `INT`.
+    fn signal(&self, name: &str) {
         let pid = self.0.id().to_string();
-        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits for its end; gives its exit code, and nothing if a signal ended it.
+    fn end(mut self) -> Option<i32> {
         let deadline = Instant::now() + Duration::from_secs(60);
         while Instant::now() < deadline {
             if let Some(status) = self.0.try_wait().unwrap() {
@@ -131,6 +146,87 @@ impl Running {
 fn ports() -> [String; 2] {
     let listeners = [0, 1].map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().to_string())
+}
+
+/// What `/ready` says, status and body, once the admin port answers.
+fn readiness(admin: &str) -> (u16, String) {
+    let answer = rig::until("the admin port answers", || {
+        e2e::client::get(admin.parse().unwrap(), "/ready", Duration::from_secs(5)).ok()
+    });
+    (answer.status, answer.text())
+}
+
+/// A role that is started, whose log lines nobody reads.
+fn started(args: &[&str], data: &Path) -> Running {
+    let mut command = tidemark();
+    command.args(args).arg("--data").arg(data);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    Running(child.unwrap())
+}
+
+/// What `tidemark ready` says of it by its exit code.
+fn is_ready(admin: &str) -> Option<i32> {
+    let output = tidemark().args(["ready", "--admin-listen", admin]).output();
+    output.unwrap().status.code()
+}
+
+/// What it waits for may never come, so to be stopped meanwhile is no failure. It ends once the question to Kafka that is under way has
+/// no answer, which takes ten seconds.
+#[test]
+fn a_role_that_is_stopped_while_it_waits_for_kafka_ends_with_75() {
+    let folder = tempfile::tempdir().unwrap();
+    let waiting = ["ingest", "aggregate", "query"].map(|role| {
+        let [listen, admin] = ports();
+        let nobody = [
+            "--set=kafka.brokers=127.0.0.1:1",
+            "--set=store.nodes=127.0.0.1:1",
+            "--set=registry.url=http://127.0.0.1:1",
+        ];
+        let args = [role, "--listen", &listen, "--admin-listen", &admin];
+        let running = started(&[&args[..], &nobody].concat(), &folder.path().join(role));
+        let (status, said) = readiness(&admin);
+        assert_eq!(status, 503, "{said}");
+        assert!(said.contains("starting") && !said.contains("draining"), "{said}");
+        running
+    });
+    waiting.iter().for_each(|running| running.signal("TERM"));
+    assert_eq!(waiting.map(Running::end), [Some(75); 3]);
+}
+
+/// The first signal waits for the request in hand, the second one for nothing.
+#[test]
+fn a_second_signal_ends_it_at_once_with_130_whatever_it_has_in_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    let [listen, admin] = ports();
+    let args = ["run", "--listen", &listen, "--admin-listen", &admin];
+    let running = started(&args, &folder.path().join("data"));
+    rig::until("it is ready", || (readiness(&admin).0 == 200).then_some(()));
+    assert_eq!(is_ready(&admin), Some(0));
+    let mut stream = TcpStream::connect(&listen).unwrap();
+    stream.set_read_timeout(Some(rig::PATIENCE)).unwrap();
+    write!(
+        stream,
+        "POST /v1/events HTTP/1.1\r\nHost: {listen}\r\nContent-Type: text/csv\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n"
+    )
+    .unwrap();
+    // It asks for the body, so it works on the request.
+    let mut asked = [0; 12];
+    stream.read_exact(&mut asked).unwrap();
+    assert_eq!(text(&asked), "HTTP/1.1 100");
+    running.signal("TERM");
+    rig::until("it drains", || {
+        readiness(&admin).1.contains("draining").then_some(())
+    });
+    assert_eq!(is_ready(&admin), Some(1));
+    let begun = Instant::now();
+    running.signal("INT");
+    assert_eq!(running.end(), Some(130));
+    let took = begun.elapsed();
+    assert!(
+        took < Duration::from_secs(10),
+        "{took:?}: the drain would have had 20 s"
+    );
+    assert_eq!(is_ready(&admin), Some(69));
 }
 
 /// At rest the metrics must say so within seconds, though no commit follows the last one.
@@ -251,6 +347,43 @@ fn the_sample_is_counted_as_expected_and_the_audit_finds_nothing() {
         text(&audited.stdout),
         text(&audited.stderr)
     );
+}
+
+/// A view that says more than the log does.
+#[test]
+fn an_audit_that_finds_a_difference_says_it_and_ends_with_1() {
+    let mut rig = rig::Rig::new();
+    rig.post_events(
+        "text/csv",
+        b"user_id,event_type,timestamp\nu1,click,2025-11-04T10:00:00Z\n",
+    );
+    rig.audit();
+    let mut partial = DayPartial::default();
+    partial.add(0, None);
+    let key = RowKey::Day {
+        tenant: "nobody".to_owned(),
+        day: Day(20_000),
+        event_type: "click".to_owned(),
+    };
+    let row = Row {
+        key,
+        partition: Partition(0),
+        version: Offset(1_000),
+        value: partial.encode(),
+    };
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let store = views::Store::open(&rig.path("data/views"), 1).await.unwrap();
+        store.upsert(vec![row]).await.unwrap();
+    });
+    let audited = audit(&rig.path("data").display().to_string());
+    let printed = text(&audited.stdout);
+    assert_eq!(
+        audited.status.code(),
+        Some(1),
+        "{printed}{}",
+        text(&audited.stderr)
+    );
+    assert!(printed.contains("1 differences:"), "{printed}");
 }
 
 #[test]

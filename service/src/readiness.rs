@@ -60,7 +60,7 @@ pub struct Line {
 }
 
 impl Readiness {
-    /// No conditions yet; not ready from the moment that `shutdown` begins.
+    /// No conditions yet; not ready from the moment that `shutdown` is announced.
     #[must_use]
     pub fn new(shutdown: &Shutdown) -> Self {
         Self {
@@ -87,7 +87,7 @@ impl Readiness {
     #[must_use]
     pub fn report(&self) -> Report {
         let mut lines = Vec::new();
-        if self.shutdown.has_begun() {
+        if self.shutdown.is_announced() {
             let reason = Some("the process is stopping".to_owned());
             lines.push(Line {
                 name: DRAINING,

@@ -1,7 +1,7 @@
 //! When to stop: one token for the whole process, begun by SIGTERM, by SIGINT or by a part that cannot go on.
 //!
-//! The first signal begins the drain; a second one ends the process at once, so that nobody needs `kill -9` to leave
-//! a drain that hangs. Signals are awaited on a thread of their own: a runtime whose threads are all busy must still
+//! The first signal announces the stop, so that readiness falls, and some time later begins the drain: whoever sends work has then had the time to
+//! look. A second one ends the process at once, so that nobody needs `kill -9` to leave a drain that hangs. Signals are awaited on a thread of their own: a runtime whose threads are all busy must still
 //! be stoppable.
 
 use std::future::Future;
@@ -15,6 +15,7 @@ use crate::exit;
 /// The wish to stop. Clones are the same wish; it cannot be taken back.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
+    announced: CancellationToken,
     token: CancellationToken,
 }
 
@@ -33,17 +34,17 @@ impl Shutdown {
         Self::default()
     }
 
-    /// A wish that SIGTERM or SIGINT utters. The second signal exits with [`exit::INTERRUPTED`] at once.
+    /// A wish that SIGTERM or SIGINT announces and, after `delay`, utters. The second signal exits with [`exit::INTERRUPTED`] at once.
     ///
     /// Call it once, early in `main`; needs no runtime.
     ///
     /// # Errors
     /// If the signal handlers or their thread cannot be set up.
-    pub fn on_signals() -> std::io::Result<Self> {
+    pub fn on_signals(delay: Duration) -> std::io::Result<Self> {
         let shutdown = Self::new();
         let begun = shutdown.clone();
         let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
+            .enable_all()
             .build()?;
         let (mut terminate, mut interrupt) = {
             let _context = runtime.enter();
@@ -58,8 +59,16 @@ impl Shutdown {
                         signal = name,
                         "draining; a second signal ends the process at once"
                     );
-                    begun.begin();
-                    let name = either(&mut terminate, &mut interrupt).await;
+                    begun.announce();
+                    let second = either(&mut terminate, &mut interrupt);
+                    tokio::pin!(second);
+                    let name = tokio::select! {
+                        name = second.as_mut() => name,
+                        () = tokio::time::sleep(delay) => {
+                            begun.begin();
+                            second.await
+                        }
+                    };
                     tracing::warn!(signal = name, "ended before the drain was done");
                     std::process::exit(i32::from(exit::INTERRUPTED));
                 });
@@ -67,8 +76,20 @@ impl Shutdown {
         Ok(shutdown)
     }
 
+    /// Says that the wish will be uttered soon: no new work should be sent here.
+    pub fn announce(&self) {
+        self.announced.cancel();
+    }
+
+    /// Whether the wish was announced or uttered.
+    #[must_use]
+    pub fn is_announced(&self) -> bool {
+        self.announced.is_cancelled()
+    }
+
     /// Utters the wish; further calls do nothing.
     pub fn begin(&self) {
+        self.announced.cancel();
         self.token.cancel();
     }
 
@@ -87,6 +108,7 @@ impl Shutdown {
     #[must_use]
     pub fn child(&self) -> Self {
         Self {
+            announced: self.announced.child_token(),
             token: self.token.child_token(),
         }
     }
@@ -123,6 +145,8 @@ mod tests {
         let (first, second) = (parent.child(), parent.child());
         first.begin();
         assert!(first.has_begun() && !parent.has_begun() && !second.has_begun());
+        parent.announce();
+        assert!(second.is_announced() && !second.has_begun());
         parent.begin();
         second.begun().await;
     }
@@ -141,7 +165,7 @@ mod tests {
     #[test]
     #[ignore = "is run by a_second_signal_ends_the_process_at_once"]
     fn drains_for_ever() {
-        let shutdown = Shutdown::on_signals().unwrap();
+        let shutdown = Shutdown::on_signals(Duration::ZERO).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         eprintln!("up");
         runtime.block_on(shutdown.begun());
