@@ -163,9 +163,13 @@ impl<S: Sink> Projector<S> {
             self.turn(IDLE)?;
         }
         let until = Instant::now() + deadline;
-        // What the lanes committed last may still be on its way: the store must be left at the very end of the chain.
+        // What the lanes committed last may still be on its way: the store must be left at the very end of the chain, if that can be learnt
+        // in time.
         for (partition, projection) in &mut self.held {
-            projection.mark = self.chain.mark(*partition).ok();
+            projection.mark = match Instant::now() < until {
+                true => self.chain.mark(*partition).ok(),
+                false => None,
+            };
         }
         while Instant::now() < until {
             let idle = self.read(IDLE)? == 0;
@@ -204,7 +208,9 @@ impl<S: Sink> Projector<S> {
         if owned.iter().eq(self.held.keys()) {
             return Ok(());
         }
-        self.held.retain(|partition, _| owned.contains(partition));
+        for (partition, _) in self.held.extract_if(.., |partition, _| !owned.contains(partition)) {
+            self.metrics.forget(partition);
+        }
         for partition in owned {
             if self.held.contains_key(&partition) {
                 continue;
@@ -264,8 +270,12 @@ impl<S: Sink> Projector<S> {
                 }
             }
         }
-        for held in self.held.values() {
+        for (partition, held) in &self.held {
             held.check_claims()?;
+            // Also while the store takes nothing: then it grows.
+            if !events.is_empty() {
+                self.metrics.behind(*partition, held.behind());
+            }
         }
         Ok(events.len())
     }
@@ -361,8 +371,8 @@ impl<S: Sink> Projector<S> {
                 for written in written {
                     if let Some(held) = self.held.get_mut(&written.partition) {
                         held.flushed(&written);
-                        self.metrics
-                            .projected(written.partition, written.next, held.chain.next);
+                        self.metrics.projected(written.partition, written.next);
+                        self.metrics.behind(written.partition, held.behind());
                     }
                 }
                 Ok(())

@@ -1,8 +1,9 @@
-//! What libraries measure of themselves, as metrics of ours: librdkafka's clients and the driver of the view store.
+//! What others measure, as metrics of ours: librdkafka's clients, the driver of the view store, and the disk.
 
 use log::kafka::{ClientKind, Measured, Statistics};
 use prometheus::IntCounter;
 use service::metrics::{Error, Label, Registry};
+use std::path::Path;
 use std::sync::Arc;
 use views::cassandra::Driver;
 
@@ -70,6 +71,25 @@ pub(crate) fn kafka(metrics: &Registry) -> Result<Arc<Statistics>, Error> {
         }
     });
     Ok(statistics)
+}
+
+/// Shows how full the file system is on which a folder lies.
+pub(crate) fn disk(metrics: &Registry, folder: &Path) -> Result<(), Error> {
+    let free = metrics.gauge(
+        "tidemark_data_free_bytes",
+        "Bytes that this process may still write on the file system of its data folder.",
+    )?;
+    let size = metrics.gauge("tidemark_data_size_bytes", "Bytes of that file system.")?;
+    let folder = folder.to_owned();
+    metrics.before_render(move || {
+        // It is made at the start; until then there is nothing to say.
+        let Ok(disk) = rustix::fs::statvfs(&folder) else { return };
+        for (gauge, blocks) in [(&free, disk.f_bavail), (&size, disk.f_blocks)] {
+            let bytes = blocks.saturating_mul(disk.f_frsize);
+            gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+    });
+    Ok(())
 }
 
 /// Shows what the driver of this store measures; of the embedded store there is nothing.

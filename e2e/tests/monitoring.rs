@@ -1,23 +1,27 @@
-//! A real Prometheus scrapes the running services: every query of every dashboard and every series of every alert rule has data, and an
-//! alert fires when its cause is there, and clears when it is gone. That each rule fires and clears on made-up series is promtool's to
-//! show (`deploy/prometheus/alerts.test.yml`); that Grafana draws the panels nobody shows here.
+//! A real Prometheus scrapes the running services: every query of every dashboard and every series of every alert rule has data, and
+//! each alert fires when its cause is there, and clears when it is gone. No engine is stopped: they are away for one process alone.
+//!
+//! Rules keep their thresholds here, and are less patient (`prometheus`). That each fires and clears as it is shipped, on made-up
+//! series, is promtool's to show (`deploy/prometheus/alerts.test.yml`); that Grafana draws the panels nobody shows here.
 
-use crate::rig::{SETTLE, turn};
-use crate::services::{Services, audit};
-use anyhow::Context;
+mod prometheus; // scrapes, and is asked
+mod link; // a way to an engine that can be cut
+mod stage; // all that runs
+mod causes; // what makes each alert fire
+
+use crate::rig::turn;
+use crate::services::audit;
+use causes::{BURST, FOREIGN, STEPS, UNMADE, ask_too_early};
 use e2e::client;
 use e2e::model::Ledger;
 use e2e::paced::{Sender, Settings};
-use e2e::world::{Cluster, PATIENCE, Service};
+use e2e::world::PATIENCE;
+use prometheus::{Prometheus, REPOSITORY, rules, until};
 use serde_json::Value;
+use stage::Stage;
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
-const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// What stands for a dashboard's variables.
 const VARIABLES: [(&str, &str); 4] = [
     ("${__rate_interval}", "20s"),
@@ -25,91 +29,13 @@ const VARIABLES: [(&str, &str); 4] = [
     ("$__range", "60s"),
     ("$instance", ".*"),
 ];
-const RATE: u64 = 500;
-
-/// A Prometheus of this test.
-struct Prometheus {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Prometheus {
-    /// Scrapes these jobs each second, and follows the alert rules with no patience.
-    fn start(folder: &Path, jobs: &[(&str, Vec<SocketAddr>)]) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(folder)?;
-        let rules = std::fs::read_to_string(format!("{REPOSITORY}/deploy/prometheus/alerts.yml"))?;
-        let impatient = rules
-            .lines()
-            .map(|line| match line.trim_start().starts_with("for:") {
-                true => format!("{}for: 1s\n", line.split("for:").next().unwrap_or_default()),
-                false => format!("{line}\n"),
-            });
-        std::fs::write(folder.join("alerts.yml"), impatient.collect::<String>())?;
-        let mut config =
-            "global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [alerts.yml]\nscrape_configs:\n".to_owned();
-        for (job, targets) in jobs {
-            let targets: Vec<String> = targets.iter().map(|target| format!("\"{target}\"")).collect();
-            config += &format!(
-                "  - {{job_name: {job}, static_configs: [{{targets: [{}]}}]}}\n",
-                targets.join(", ")
-            );
-        }
-        std::fs::write(folder.join("prometheus.yml"), config)?;
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let log = std::fs::File::create(folder.join("log"))?;
-        let child = Command::new("prometheus")
-            .arg(format!(
-                "--config.file={}",
-                folder.join("prometheus.yml").display()
-            ))
-            .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .context("starting prometheus: `make prometheus` installs it")?;
-        let prometheus = Self { child, address };
-        until("Prometheus is ready", || {
-            client::get(address, "/-/ready", PATIENCE).is_ok_and(|answer| answer.status == 200)
-        });
-        Ok(prometheus)
-    }
-
-    /// The series that a query gives now.
-    fn query(&self, query: &str) -> anyhow::Result<Vec<Value>> {
-        let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let path = format!("/api/v1/query?query={encoded}");
-        let answer = client::get(self.address, &path, PATIENCE)?.json()?;
-        anyhow::ensure!(answer["status"] == "success", "{query}: {answer}");
-        Ok(answer["data"]["result"].as_array().cloned().unwrap_or_default())
-    }
-
-    fn has(&self, query: &str) -> bool {
-        !self.query(query).unwrap().is_empty()
-    }
-
-    fn fires(&self, alert: &str, labels: &str) -> bool {
-        self.has(&format!(
-            "ALERTS{{alertname=\"{alert}\",alertstate=\"firing\"{labels}}}"
-        ))
-    }
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        sleep(Duration::from_millis(200));
-    }
-}
+/// New events a second: few, so that a burst is long work beside them.
+const RATE: u64 = 100;
+/// What the sender's keys start with.
+const KEYS: &str = "m";
+/// Queries that failed, at two looks at least: a route has no series before it was asked.
+const FAILED_QUERIES: &str =
+    "rate(tidemark_http_request_seconds_count{job=\"tidemark-query\",method=\"GET\",status=\"5xx\"}[10s]) > 0";
 
 fn files(folder: &str, kind: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(format!("{REPOSITORY}/{folder}")).unwrap();
@@ -172,82 +98,99 @@ fn series(rules: &str) -> BTreeSet<String> {
     found
 }
 
-#[test]
-fn every_panel_and_rule_has_data_and_an_alert_fires_and_clears() {
-    let _turn = turn();
-    let mut world = Cluster::new("monitoring").unwrap();
-    world.set("TIDEMARK_QUERY__CANARY_INTERVAL_MS", 500);
-    let mut services = Services::start(&world, true);
-    let admin = |service: &Service| service.role.admin.unwrap();
-    let jobs = [
-        ("tidemark-ingest", vec![admin(&services.ingest)]),
-        (
-            "tidemark-aggregate",
-            services.aggregators.iter().map(admin).collect(),
-        ),
-        ("tidemark-query", vec![admin(&services.query)]),
-    ];
-    let prometheus = Prometheus::start(&world.path("prometheus"), &jobs).unwrap();
-    let sender = Sender::start(Settings {
-        server: world.ingest_address,
-        rate: RATE,
-        keys: "m".to_owned(),
-    });
-    // Librdkafka speaks every ten seconds.
-    until("librdkafka has spoken", || {
-        prometheus.has("tidemark_kafka_requests_total{client=\"committer\"} > 0")
-    });
-    until("canaries have arrived", || {
-        prometheus.has("sum(tidemark_canary_seen_total) > 8")
-    });
-    assert!(
-        !prometheus.has("sum(tidemark_canary_lost_total) > 0"),
-        "a canary was lost"
-    );
-
-    let mut without = Vec::new();
-    let mut count = 0;
+/// What has no data, of the queries of all dashboards and the series of all rules.
+fn without_data(prometheus: &Prometheus) -> Vec<String> {
+    let mut asked = Vec::new();
     for file in files("deploy/grafana/dashboards", "json") {
         let dashboard: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
         let mut found = Vec::new();
         queries(&dashboard, "", &mut found);
         for (panel, query) in found {
-            count += 1;
-            // Without a certificate there is no day on which it ends.
-            if !query.contains("tidemark_tls_") && !prometheus.has(&query) {
-                without.push(format!("{}: {panel}: {query}", file.display()));
-            }
+            asked.push((format!("{}: {panel}", file.display()), query));
         }
     }
-    let rules = std::fs::read_to_string(format!("{REPOSITORY}/deploy/prometheus/alerts.yml")).unwrap();
-    for series in series(&rules) {
-        count += 1;
-        if !series.starts_with("tidemark_tls_") && !prometheus.has(&series) {
-            without.push(format!("alerts.yml: {series}"));
-        }
+    for series in series(&rules()) {
+        asked.push(("alerts.yml".to_owned(), series));
     }
-    println!("{count} queries of dashboards and rules asked");
+    println!("{} queries of dashboards and rules asked", asked.len());
+    asked.retain(|(_, query)| !prometheus.has(query));
+    let line = |(place, query): (String, String)| format!("{place}: {query}");
+    asked.into_iter().map(line).collect()
+}
+
+/// Waits until none fires of the alerts whose causes are made here.
+fn until_quiet(prometheus: &Prometheus) {
+    until("no alert fires", || {
+        let mut firing = prometheus.firing();
+        firing.retain(|alert| !UNMADE.contains(&alert.as_str()));
+        println!("firing: {firing:?}");
+        firing.is_empty()
+    });
+}
+
+#[test]
+fn every_panel_and_rule_has_data_and_each_alert_fires_of_its_cause_and_clears() {
+    let _turn = turn();
+    let mut stage = Stage::open();
+    let query = stage.world.query_address;
+    let sender = Sender::start(Settings {
+        server: stage.world.ingest_address,
+        rate: RATE,
+        keys: KEYS.to_owned(),
+    });
+    // Librdkafka speaks every ten seconds.
+    until("librdkafka has spoken", || {
+        stage
+            .prometheus
+            .has("tidemark_kafka_requests_total{client=\"committer\"} > 0")
+    });
+    until("canaries have arrived", || {
+        stage.prometheus.has("sum(tidemark_canary_seen_total) > 8")
+    });
+    assert!(
+        !stage.prometheus.has("sum(tidemark_canary_lost_total) > 0"),
+        "a canary was lost"
+    );
+    until("queries were answered, and some refused", || {
+        client::get(query, "/v1/ledger", PATIENCE).unwrap();
+        ask_too_early(&mut stage);
+        stage.prometheus.has(FAILED_QUERIES)
+    });
+    let without = without_data(&stage.prometheus);
     assert!(without.is_empty(), "without data:\n{}", without.join("\n"));
 
-    assert!(!prometheus.fires("TidemarkInstanceDown", ""), "nothing is down");
-    services.query.process.kill().unwrap();
-    until("the alert fires", || {
-        prometheus.fires("TidemarkInstanceDown", ",job=\"tidemark-query\"")
-    });
-    services.query.restart().unwrap();
-    until("the alert clears", || {
-        !prometheus.fires("TidemarkInstanceDown", "")
-    });
-
-    let sent = sender.finish().unwrap();
-    let deadline = Instant::now() + SETTLE;
-    while Ledger::ask(world.query_address, PATIENCE).unwrap().counted < sent.keys {
-        assert!(Instant::now() < deadline, "not counted in {SETTLE:?}");
-        sleep(Duration::from_millis(100));
+    until_quiet(&stage.prometheus);
+    for step in STEPS {
+        step.take(&mut stage);
     }
-    sent.counts.confirm(world.query_address).unwrap();
-    drop(prometheus);
-    services.stop();
+    until_quiet(&stage.prometheus);
+
+    let mut sent = sender.finish().unwrap();
+    sent.also(0..BURST);
+    sent.also(0..FOREIGN);
+    until("all is counted", || {
+        Ledger::ask(query, PATIENCE).is_ok_and(|ledger| ledger.counted >= sent.keys)
+    });
+    sent.counts.confirm(query).unwrap();
     // Canaries are on the log, and the audit has an outcome for each.
-    audit(&world);
+    audit(&stage.close());
+}
+
+/// Of each alert either the cause is made or the reason is told why not, and promtool shows that it fires.
+#[test]
+fn no_alert_is_forgotten() {
+    let tests = std::fs::read_to_string(format!("{REPOSITORY}/deploy/prometheus/alerts.test.yml")).unwrap();
+    let made: BTreeSet<&str> = STEPS.iter().flat_map(|step| step.alerts()).collect();
+    let told: BTreeSet<&str> = made.iter().copied().chain(UNMADE).collect();
+    assert_eq!(told.len(), made.len() + UNMADE.len(), "made, and told to be not");
+    let rules = rules();
+    let alerts = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let alerts: BTreeSet<&str> = alerts.collect();
+    assert_eq!(alerts, told);
+    for alert in alerts {
+        assert!(
+            tests.contains(&format!("ALERTS{{alertname=\"{alert}\"")),
+            "{alert} has no test for promtool"
+        );
+    }
 }

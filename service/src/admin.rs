@@ -31,13 +31,23 @@ struct Parts {
 /// Serves `/live`, `/ready` and `/metrics` until `shutdown`, which should begin after the drain of all else.
 ///
 /// # Errors
-/// If `listener` has no local address, that is, is none.
+/// If `listener` has no local address, that is, is none; if `metrics` has its name already.
 pub async fn serve(
     listener: TcpListener,
     readiness: Readiness,
     metrics: Registry,
     shutdown: Shutdown,
 ) -> std::io::Result<()> {
+    let help = "Conditions of /ready that do not hold; /ready names them.";
+    let unmet = metrics
+        .gauge("tidemark_ready_unmet_conditions", help)
+        .map_err(std::io::Error::other)?;
+    let asked = readiness.clone();
+    metrics.before_render(move || {
+        let conditions = asked.report().conditions;
+        let count = conditions.iter().filter(|line| !line.ready).count();
+        unmet.set(i64::try_from(count).unwrap_or(i64::MAX));
+    });
     let router = Router::new()
         .route("/live", get(live))
         .route("/ready", get(ready))
@@ -109,6 +119,7 @@ mod tests {
             "{answer}"
         );
         assert!(answer.contains("tidemark_process_open_files"), "{answer}");
+        assert!(answer.contains("tidemark_ready_unmet_conditions 1"), "{answer}");
         let answer = get(address, "/nothing").await;
         assert!(
             answer.starts_with("HTTP/1.1 404") && answer.contains("/problems/not_found"),

@@ -45,7 +45,7 @@ pub const COUNTS: [f64; 11] = [
 ];
 
 /// The last word of a gauge's or histogram's name, and the last but one of a counter's where it has one.
-const UNITS: [&str; 21] = [
+const UNITS: [&str; 22] = [
     "seconds",
     "bytes",
     "records",
@@ -58,6 +58,7 @@ const UNITS: [&str; 21] = [
     "partitions",
     "messages",
     "files",
+    "conditions",
     "uploads",
     "offset",
     "number",

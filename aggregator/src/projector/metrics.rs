@@ -62,13 +62,20 @@ impl Metrics {
         self.emptied.inc();
     }
 
-    pub(super) fn projected(&self, partition: Partition, next: Offset, read: Offset) {
-        let partition = partition.to_string();
-        self.next
-            .get(&[&partition])
-            .set(i64::try_from(next.0).unwrap_or(i64::MAX));
-        self.behind
-            .get(&[&partition])
-            .set(i64::try_from(read.0.saturating_sub(next.0)).unwrap_or(i64::MAX));
+    pub(super) fn projected(&self, partition: Partition, next: Offset) {
+        set(self.next.get(&[&partition.to_string()]), next.0);
     }
+
+    pub(super) fn behind(&self, partition: Partition, records: u64) {
+        set(self.behind.get(&[&partition.to_string()]), records);
+    }
+
+    /// A partition that is another's now has nothing behind here.
+    pub(super) fn forget(&self, partition: Partition) {
+        self.behind(partition, 0);
+    }
+}
+
+fn set(gauge: &IntGauge, value: u64) {
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
 }

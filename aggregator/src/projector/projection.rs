@@ -130,6 +130,12 @@ impl Projection {
         }
     }
 
+    /// Records on the chain, as far as it was read, that not every view reflects.
+    pub(super) fn behind(&self) -> u64 {
+        let reflected = self.standings.values().map(|standing| standing.next.0).min();
+        self.chain.next.0.saturating_sub(reflected.unwrap_or(0))
+    }
+
     /// Whether what was there at the beginning was not read yet.
     pub(super) fn is_catching_up(&self) -> bool {
         self.mark.is_some_and(|mark| self.chain.changelog < mark)
