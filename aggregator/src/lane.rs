@@ -294,6 +294,9 @@ impl Lane {
                 break;
             }
             held.source.fold(&record, decision).map_err(Fault::from)?;
+            if let Some(traceparent) = record.trace {
+                held.folded_traced(partition, record.offset, traceparent);
+            }
         }
         held.source.set_leader_epoch(batch.leader_epoch);
         self.tools

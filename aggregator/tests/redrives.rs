@@ -54,6 +54,7 @@ impl World {
             origin,
             kind: Kind::Event,
             redrive: headers.redrive,
+            trace: None,
         };
         self.next += 1;
         let schemas = Schemas::new(Some(OWN_SCHEMA));

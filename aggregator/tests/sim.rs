@@ -302,6 +302,7 @@ pub fn records(draws: &[Draw]) -> RecordBatch {
                 _ => Kind::Event,
             },
             redrive: redrive.as_deref(),
+            trace: None,
         });
     }
     batch

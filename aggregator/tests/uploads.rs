@@ -46,6 +46,7 @@ impl World {
             origin,
             kind,
             redrive: None,
+            trace: None,
         };
         self.next += 1;
         let schemas = Schemas::new(Some(OWN_SCHEMA));

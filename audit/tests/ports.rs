@@ -50,6 +50,7 @@ impl LogReader for Log {
                 origin: stored.origin,
                 kind: Kind::Event,
                 redrive: stored.redrive.as_deref(),
+                trace: None,
             });
         }
         Ok(batch)

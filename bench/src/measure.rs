@@ -5,19 +5,24 @@ use crate::generate::{Expectation, Settings, write};
 use crate::{bare, cost};
 use anyhow::{Context, ensure};
 use e2e::client;
+use e2e::collector::Collector;
 use e2e::model::{Counts, Ledger};
+use e2e::process::Role;
 use e2e::world::{Cluster, Embedded, PATIENCE, Service};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use std::net::SocketAddr;
-use std::thread::sleep;
+use std::sync::mpsc::channel;
+use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
 /// Source partitions, as `migrate` makes them by default.
 const PARTITIONS: u32 = 4;
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
+/// Between two scrapes.
+const SCRAPE: Duration = Duration::from_secs(1);
 /// For one run.
 const RUN: Duration = Duration::from_secs(180);
 
@@ -309,7 +314,40 @@ pub fn whole(input: &Input) -> anyhow::Result<Run> {
 /// If anything fails or is not exact.
 pub fn embedded(input: &Input) -> anyhow::Result<Run> {
     let world = Embedded::new("bench-embedded")?;
-    let service = Service::start(world.run())?;
+    single(input, &world, world.run())
+}
+
+/// The same while somebody looks: all of the metrics are read each second, and every request is traced.
+///
+/// # Errors
+/// Those of [`embedded`], and if no trace came.
+pub fn observed(input: &Input) -> anyhow::Result<Run> {
+    let world = Embedded::new("bench-observed")?;
+    let collector = Collector::start()?;
+    let mut role = world.run();
+    let admin = role.admin.context("it has an admin port")?;
+    role.env
+        .push(("TIDEMARK_TRACES__ENDPOINT".to_owned(), collector.endpoint()));
+    role.env.push(("TIDEMARK_TRACES__SHARE".to_owned(), "1".to_owned()));
+    let (stop, stopped) = channel::<()>();
+    let scraper = spawn(move || {
+        let mut scrapes = 0_u32;
+        while stopped.recv_timeout(SCRAPE).is_err() {
+            // Its port may not be open yet, or not any more.
+            scrapes += u32::from(client::get(admin, "/metrics", PATIENCE).is_ok());
+        }
+        scrapes
+    });
+    let run = single(input, &world, role);
+    stop.send(())?;
+    let scrapes = scraper.join().map_err(|_| anyhow::anyhow!("the scraper panicked"))?;
+    ensure!(scrapes > 0, "the metrics were never read");
+    collector.wait_for(&[b"POST /v1/events"], PATIENCE)?;
+    run
+}
+
+fn single(input: &Input, world: &Embedded, role: Role) -> anyhow::Result<Run> {
+    let service = Service::start(role)?;
     let meter = Meter::start(&[service.process.pid()], false)?;
     input.send(world.address)?;
     let ledger = Ledger::settled(world.address, RUN)?;

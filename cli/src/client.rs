@@ -32,7 +32,7 @@ pub(crate) fn without_settings(args: &Args) -> Option<u8> {
 }
 
 fn on_a_server(call: impl AsyncFnOnce(&Shutdown) -> u8) -> anyhow::Result<u8> {
-    let shutdown = Shutdown::on_signals()?;
+    let shutdown = Shutdown::on_signals(std::time::Duration::ZERO)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(call(&shutdown));
     // The thread that reads standard input may wait for it for ever.

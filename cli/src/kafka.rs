@@ -2,6 +2,7 @@
 
 use crate::ended::Ended;
 use crate::registry::Remote;
+use crate::secrets;
 use aggregator::schema::Registry;
 use aggregator::service::Handles;
 use anyhow::Context;
@@ -17,8 +18,6 @@ use views::cassandra;
 
 /// Wait between tries while something that is needed at the start is away.
 const RETRY: Duration = Duration::from_secs(1);
-/// How often the file of Kafka's password is looked at.
-const PASSWORD_LOOK: Duration = Duration::from_secs(10);
 
 /// The generation that this release works on; a later one comes with rebuilds.
 pub(crate) const GENERATION: u32 = 1;
@@ -63,26 +62,8 @@ pub(crate) fn follow_password(config: &Config, settings: &Settings, shutdown: &S
     let (Some(file), Some(login)) = (config.kafka.sasl.password_file.clone(), settings.login.clone()) else {
         return;
     };
-    let shutdown = shutdown.clone();
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(PASSWORD_LOOK) => {}
-                () = shutdown.begun() => return,
-            }
-            let (file, login) = (file.clone(), login.clone());
-            let looked = tokio::task::spawn_blocking(move || {
-                config::read_password(&file).map(|password| login.change(password.reveal()))
-            });
-            match looked.await {
-                Ok(Ok(true)) => tracing::info!("the password of kafka.sasl.password_file has changed"),
-                Ok(Err(reason)) => {
-                    tracing::warn!(reason, "kafka.sasl.password_file: the password before it stays");
-                }
-                _ => {}
-            }
-        }
-    });
+    let change = move |password: &config::Secret| login.change(password.reveal());
+    secrets::follow("kafka.sasl.password_file", file, change, shutdown);
 }
 
 /// Waits for Kafka and reads the generation; refuses one that does not fit what is there.

@@ -12,8 +12,10 @@ mod kafka;
 mod registry;
 mod outcomes;
 mod gauges;
+mod secrets;
 mod load;
 mod check;
+mod ready;
 mod migrate;
 mod audit;
 mod client;
@@ -26,6 +28,7 @@ use service::config::Config;
 use service::exit;
 use service::shutdown::Shutdown;
 use std::process::ExitCode;
+use std::time::Duration;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -52,24 +55,47 @@ fn main() -> ExitCode {
     };
     match &args.command {
         Command::CheckConfig => return check::print(&config).into(),
+        Command::Ready => return ready::ask(config.http.admin_listen).into(),
         Command::Keys(command) => return keys::run(command, &config).into(),
         _ => {}
     }
-    if let Err(error) = service::telemetry::init(&config.log) {
-        eprintln!("tidemark: {error}");
-        return exit::CONFIG.into();
-    }
-    match run(args.command, config) {
+    let telemetry = match service::telemetry::init(&config.log, &config.traces, role(&args.command)) {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            eprintln!("tidemark: {error}");
+            return exit::CONFIG.into();
+        }
+    };
+    let code: ExitCode = match run(args.command, config) {
         Ok(code) => code.into(),
         Err(error) => {
             eprintln!("tidemark: {error:#}");
             ended::Ended::code_of(&error).into()
         }
+    };
+    // What was traced last is sent.
+    drop(telemetry);
+    code
+}
+
+/// What a command is called in traces.
+fn role(command: &Command) -> &'static str {
+    match command {
+        Command::Run { .. } => "run",
+        Command::Ingest => "ingest",
+        Command::Aggregate { .. } => "aggregate",
+        Command::Query => "query",
+        _ => "tool",
     }
 }
 
 fn run(command: Command, config: Config) -> anyhow::Result<u8> {
-    let shutdown = Shutdown::on_signals()?;
+    // A process without a public port gets no work from anybody who would look.
+    let delay = match &command {
+        Command::Run { .. } | Command::Ingest | Command::Query => config.http.drain_delay(),
+        _ => Duration::ZERO,
+    };
+    let shutdown = Shutdown::on_signals(delay)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match command {
         Command::Run { load } => roles::run(&runtime, &config, load.as_deref(), &shutdown),
@@ -79,6 +105,7 @@ fn run(command: Command, config: Config) -> anyhow::Result<u8> {
         Command::Migrate(rights) => migrate::run(&runtime, &config, &rights),
         Command::Audit { embedded, wait } => audit::run(&runtime, &config, embedded, wait),
         Command::CheckConfig => Ok(check::print(&config)),
+        Command::Ready => Ok(ready::ask(config.http.admin_listen)),
         Command::Keys(command) => Ok(keys::run(&command, &config)),
         // They were done before there were settings.
         Command::Send(_) | Command::DeadLetters(_) | Command::Completions { .. } | Command::Man { .. } => {

@@ -1,14 +1,15 @@
 //! The roles: which parts each has, and in which order they start and stop. Readiness falls first, then the public port drains, then
 //! the lanes, then the projector, and the admin port closes last.
 
+use crate::ended::Ended;
 use crate::kafka::StoreAccess;
 use crate::world::{World, now};
-use crate::{embedded, gauges, kafka, load, outcomes, registry};
+use crate::{embedded, gauges, kafka, load, outcomes, registry, secrets};
 use aggregator::fold::Rules;
 use aggregator::service::{Aggregator, Handles, Running};
 use aggregator::{lane, projector};
 use axum::Router;
-use ingest::{Ingest, OlderClients, Target};
+use ingest::{Ingest, OlderClients, OlderSecret, Target};
 use log::Appender;
 use log::kafka::{KafkaAppender, KafkaChainReader, KafkaReader};
 use query_api::{
@@ -17,7 +18,7 @@ use query_api::{
 use schemas::generation::Generation;
 use schemas::key::Hashing;
 use service::api::Api;
-use service::config::Config;
+use service::config::{self, Config};
 use service::exit;
 use service::shutdown::Shutdown;
 use std::path::Path;
@@ -290,8 +291,7 @@ fn ingest_part(
         metrics,
         now,
         &OlderClients {
-            secret: http.live_event_secret.reveal(),
-            secret_is_known: http.live_event_secret_is_known(),
+            secret: older_secret(world)?,
             tenant: &http.live_event_tenant,
         },
     );
@@ -327,6 +327,22 @@ fn query_part(
     Ok((query_api::api(state), progress))
 }
 
+/// The secret of clients of the older service, which follows its file, if it has one.
+fn older_secret(world: &World<'_>) -> anyhow::Result<OlderSecret> {
+    let http = &world.config.http;
+    let Some(file) = http.live_event_secret_file.clone() else {
+        let is_known = http.live_event_secret_is_known();
+        return Ok(OlderSecret::new(http.live_event_secret.reveal(), is_known));
+    };
+    let first = config::read_password(&file)
+        .map_err(|reason| Ended::setting(format!("http.live_event_secret_file: {reason}")))?;
+    let secret = OlderSecret::new(first.reveal(), config::is_known_secret(&first));
+    let followed = secret.clone();
+    let change = move |text: &config::Secret| followed.change(text.reveal(), config::is_known_secret(text));
+    secrets::follow("http.live_event_secret_file", file, change, &world.shutdown);
+    Ok(secret)
+}
+
 /// Starts lanes and projector as the settings say.
 fn start(
     world: &World<'_>,
@@ -335,6 +351,7 @@ fn start(
     sink: Option<views::Store>,
     name: &str,
 ) -> anyhow::Result<Running> {
+    gauges::disk(&world.metrics, &world.config.data)?;
     let config = &world.config.aggregator;
     let partitions = generation.partitions.max(1) as usize;
     let ms = Duration::from_millis;

@@ -94,7 +94,9 @@ impl<'a> World<'a> {
             ),
             false => tracing::info!(%address, keys = %keys.display(), "serving whoever has a key"),
         }
-        if !self.access.is_open() && self.config.http.live_event_secret_is_known() {
+        let http = &self.config.http;
+        let is_known = http.live_event_secret_file.is_none() && http.live_event_secret_is_known();
+        if !self.access.is_open() && is_known {
             tracing::warn!(
                 "POST /liveEvent takes keys only: the setting http.live_event_secret is known to everybody"
             );

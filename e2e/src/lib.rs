@@ -28,3 +28,5 @@ pub mod cql;
 pub mod engines;
 /// TLS for those that speak none.
 pub mod tls;
+/// What services send as traces.
+pub mod collector;

@@ -146,8 +146,7 @@ async fn once(content_type: &str, body: Bytes) -> f64 {
         Metrics::new(&registry).unwrap(),
         clock,
         &OlderClients {
-            secret: "secret",
-            secret_is_known: true,
+            secret: ingest::OlderSecret::new("secret", true),
             tenant: "default",
         },
     ));

@@ -10,11 +10,13 @@ use crate::room::Room;
 use log::{AppendError, Appender, Placed};
 use schemas::receipt::Receipt;
 use schemas::{Offset, Partition};
+use service::telemetry::traces;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 /// What is known of one request's chunks.
@@ -91,7 +93,7 @@ impl Appends {
     }
 
     /// Hands a chunk to the log; waits for the oldest if too many are in flight. `room` is what the chunk takes.
-    pub(crate) async fn hand_over(&mut self, open: Open, room: Option<Room>) {
+    pub(crate) async fn hand_over(&mut self, mut open: Open, room: Option<Room>) {
         while self.in_flight.len() >= self.limit || self.oldest_is_decided() {
             self.settle_oldest().await;
         }
@@ -100,6 +102,14 @@ impl Appends {
         // Of two rows of one key the first in the file is to be the first on the log: a chunk waits for the one before it.
         let (done, next_turn) = oneshot::channel();
         let turn = self.turns.insert(open.chunk.partition, next_turn);
+        // One chunk of each partition stands for the others of a request that is traced.
+        let span = match &turn {
+            None => traces::append(open.chunk.partition, open.chunk.len()),
+            Some(_) => Span::none(),
+        };
+        if let Some(traceparent) = traces::traceparent(&span) {
+            open.chunk.set_trace(traceparent);
+        }
         let with_offsets = self.rows.is_some();
         let append = append(
             Arc::clone(&self.appender),
@@ -117,7 +127,8 @@ impl Appends {
             let _ = done.send(());
             decided
         };
-        self.in_flight.push_back((events, tokio::spawn(task)));
+        self.in_flight
+            .push_back((events, tokio::spawn(task.instrument(span))));
     }
 
     /// Waits until each chunk is decided.

@@ -55,6 +55,7 @@ mod health;
 
 pub use health::health;
 pub use limits::Limits;
+pub use live_event::OlderSecret;
 pub use metrics::Metrics;
 pub use outcomes::{Known, Outcomes, TooManyWait, Waiting};
 
@@ -88,9 +89,7 @@ pub struct Ingest {
 #[derive(Clone, Copy)]
 pub struct OlderClients<'a> {
     /// What they must send as `Authorization`.
-    pub secret: &'a str,
-    /// Whether everybody knows it: then it is enough only where no key is needed.
-    pub secret_is_known: bool,
+    pub secret: OlderSecret,
     /// Whose events theirs are.
     pub tenant: &'a str,
 }

@@ -25,7 +25,7 @@ use schemas::{Amount, Event, Field, Invalid};
 use service::access::{Caller, Scope};
 use service::http::Problem;
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use uuid::Uuid;
 
 const ADD: &str = "add_revenue";
@@ -35,19 +35,52 @@ const SAVED: &str = "Event saved";
 const INVALID: &str = "Invalid event data";
 const FORBIDDEN: &str = "Forbidden";
 
-/// The secret of the header `Authorization`, and whom it admits. Never printed.
-pub(crate) struct Secret {
+/// The secret of the header `Authorization`. Clones are the same one. Never printed.
+#[derive(Clone)]
+pub struct OlderSecret(Arc<RwLock<Held>>);
+
+#[derive(PartialEq, Eq)]
+struct Held {
     hash: blake3::Hash,
-    caller: Caller,
     is_known: bool,
+}
+
+impl OlderSecret {
+    /// A secret. `is_known`: everybody knows it, so it is enough only where no key is needed.
+    pub fn new(secret: &str, is_known: bool) -> Self {
+        Self(Arc::new(RwLock::new(Held::of(secret, is_known))))
+    }
+
+    /// From now on it is another one. Whether it was not this one already.
+    pub fn change(&self, secret: &str, is_known: bool) -> bool {
+        let new = Held::of(secret, is_known);
+        let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let is_new = *held != new;
+        *held = new;
+        is_new
+    }
+}
+
+impl Held {
+    fn of(secret: &str, is_known: bool) -> Self {
+        Self {
+            hash: blake3::hash(secret.as_bytes()),
+            is_known,
+        }
+    }
+}
+
+/// The secret, and whom it admits.
+pub(crate) struct Secret {
+    secret: OlderSecret,
+    caller: Caller,
 }
 
 impl Secret {
     pub(crate) fn new(older: &OlderClients<'_>) -> Self {
         Self {
-            hash: blake3::hash(older.secret.as_bytes()),
+            secret: older.secret.clone(),
             caller: Caller::local().in_tenant(older.tenant),
-            is_known: older.secret_is_known,
         }
     }
 
@@ -56,16 +89,14 @@ impl Secret {
         if let Some(bearer) = caller.as_ref().filter(|caller| caller.has_key()) {
             return bearer.has(Scope::Ingest).then(|| bearer.clone());
         }
-        let is_enough = caller.is_some() || !self.is_known;
-        (self.admits(headers) && is_enough).then(|| self.caller.clone())
-    }
-
-    fn admits(&self, headers: &HeaderMap) -> bool {
         let said = headers
             .get(header::AUTHORIZATION)
             .map_or(&b""[..], |value| value.as_bytes());
+        let held = self.secret.0.read().unwrap_or_else(PoisonError::into_inner);
         // Hashes are compared in constant time.
-        blake3::hash(said) == self.hash
+        let admits = blake3::hash(said) == held.hash;
+        let is_enough = caller.is_some() || !held.is_known;
+        (admits && is_enough).then(|| self.caller.clone())
     }
 }
 

@@ -233,8 +233,10 @@ impl Server {
             schema_id: SCHEMA_ID,
         };
         let older = ingest::OlderClients {
-            secret: http.live_event_secret.reveal(),
-            secret_is_known: http.live_event_secret_is_known(),
+            secret: ingest::OlderSecret::new(
+                http.live_event_secret.reveal(),
+                http.live_event_secret_is_known(),
+            ),
             tenant: &http.live_event_tenant,
         };
         let ingest = Ingest::new(target, limits, Metrics::new(&registry).unwrap(), || NOW, &older);

@@ -116,6 +116,12 @@ impl Chunk {
         self.headers = headers;
     }
 
+    /// Lets a trace go on from this chunk's records.
+    pub fn set_trace(&mut self, traceparent: String) {
+        self.headers
+            .push((TRACE_HEADER.to_owned(), traceparent.into_bytes()));
+    }
+
     /// The headers of every record of this chunk beside its kind and origin.
     pub fn headers(&self) -> &[(String, Vec<u8>)] {
         &self.headers
@@ -191,6 +197,8 @@ pub struct Record<'a> {
     pub kind: Kind,
     /// The header [`REDRIVE_HEADER`], whatever it holds.
     pub redrive: Option<&'a [u8]>,
+    /// The header [`TRACE_HEADER`], whatever it holds.
+    pub trace: Option<&'a [u8]>,
 }
 
 /// What a record of `events` is.
@@ -255,6 +263,12 @@ pub const ORIGIN_HEADER: &str = "tidemark-origin";
 /// Name of the header that says that a copy is a redriven dead letter; its value is a [`schemas::redrive::Redrive`].
 pub const REDRIVE_HEADER: &str = "tidemark-redrive";
 
+/// Name of the header in which a trace goes on from whoever wrote the record (W3C Trace Context). It says nothing of what the record counts.
+pub const TRACE_HEADER: &str = "traceparent";
+
+/// Longest header of a trace that is looked at; those of version 0 have 55 bytes.
+const TRACE_BYTES: usize = 64;
+
 impl Origin {
     /// The header's value.
     pub fn encode(self) -> Vec<u8> {
@@ -304,6 +318,7 @@ struct Meta {
     origin: Option<Origin>,
     kind: Kind,
     redrive: Option<Range<u32>>,
+    trace: Option<Range<u32>>,
 }
 
 impl RecordBatch {
@@ -323,6 +338,8 @@ impl RecordBatch {
         // A longer one is not ours.
         let redrive = record.redrive.filter(|redrive| redrive.len() <= HEADER_BYTES);
         let redrive = redrive.map(|redrive| self.store(redrive));
+        let trace = record.trace.filter(|trace| trace.len() <= TRACE_BYTES);
+        let trace = trace.map(|trace| self.store(trace));
         self.records.push(Meta {
             offset: record.offset,
             append_ms: record.append_ms,
@@ -331,6 +348,7 @@ impl RecordBatch {
             origin: record.origin,
             kind: record.kind,
             redrive,
+            trace,
         });
     }
 
@@ -344,6 +362,7 @@ impl RecordBatch {
             origin: meta.origin,
             kind: meta.kind,
             redrive: meta.redrive.clone().map(|range| slice(&self.bytes, range)),
+            trace: meta.trace.clone().map(|range| slice(&self.bytes, range)),
         })
     }
 

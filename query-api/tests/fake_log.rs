@@ -219,6 +219,7 @@ impl LogReader for FakeReader {
                 origin: record.origin,
                 kind: record.kind,
                 redrive: record.redrive.as_deref(),
+                trace: None,
             });
         }
         Ok(batch)

@@ -29,6 +29,8 @@ mod store;
 mod aggregator;
 // Queries and log lines.
 mod query;
+// Traces.
+mod traces;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -38,12 +40,13 @@ use serde::{Deserialize, Serialize};
 pub use self::access::Access;
 pub use self::aggregator::{Aggregator, Embedded};
 pub use self::error::{ConfigError, Fault};
-pub use self::http::{Certificate, Http};
+pub use self::http::{Certificate, Http, is_known_secret};
 pub use self::kafka::{Kafka, Registry, Sasl, SaslMechanism};
 pub use self::links::{Tls, read_password};
 pub use self::query::{Log, LogFormat, Query};
 pub use self::redact::Secret;
 pub use self::store::{Consistency, Store};
+pub use self::traces::Traces;
 
 use self::check::Checks;
 
@@ -74,6 +77,8 @@ pub struct Config {
     pub query: Query,
     /// Log lines.
     pub log: Log,
+    /// Traces.
+    pub traces: Traces,
     /// Source of each value that is not the default, by key.
     #[serde(skip)]
     origins: BTreeMap<String, String>,
@@ -92,6 +97,7 @@ impl Default for Config {
             embedded: Embedded::default(),
             query: Query::default(),
             log: Log::default(),
+            traces: Traces::default(),
             origins: BTreeMap::new(),
         }
     }
@@ -150,6 +156,7 @@ impl Config {
         self.embedded.check(&mut checks);
         self.query.check(&mut checks);
         self.log.check(&mut checks);
+        self.traces.check(&mut checks);
         checks.into_faults()
     }
 }

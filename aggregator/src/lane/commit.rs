@@ -118,10 +118,12 @@ impl Lane {
                 continue;
             }
             held.lag_asked = Some(Instant::now());
-            if let Ok(end) = self.parts.member.end(*partition) {
-                held.lag = end.0.saturating_sub(held.source.next().0);
-                self.tools.metrics.lag(*partition, held.lag);
-            }
+            // Brokers that do not answer for one partition are not asked for the next, each time up to their deadline.
+            let Ok(end) = self.parts.member.end(*partition) else {
+                return;
+            };
+            held.lag = end.0.saturating_sub(held.source.next().0);
+            self.tools.metrics.lag(*partition, held.lag);
         }
     }
 }

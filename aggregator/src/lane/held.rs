@@ -1,9 +1,15 @@
 //! A source partition in the hands of a lane, and what it is waiting for.
 
 use crate::source::Source;
-use schemas::Offset;
 use schemas::commit::BatchId;
+use schemas::{Offset, Partition};
+use service::telemetry::traces;
+use std::collections::VecDeque;
 use std::time::Instant;
+use tracing::Span;
+
+/// Traced records of a partition that may be on their way to the chain; of more nothing is traced.
+const TRACED: usize = 128;
 
 /// One held partition.
 #[derive(Debug)]
@@ -18,6 +24,16 @@ pub(super) struct Held {
     pub(super) outbox_after: Option<Instant>,
     /// Whether it was said that the dedup index is nearly full.
     pub(super) warned: bool,
+    /// Traced records that were folded and are not on the chain yet.
+    traced: VecDeque<Traced>,
+}
+
+/// Records with one header, one behind the other: those of one chunk of a request.
+#[derive(Debug)]
+struct Traced {
+    last: Offset,
+    traceparent: Box<[u8]>,
+    span: Span,
 }
 
 /// What a partition is doing.
@@ -50,6 +66,33 @@ impl Held {
             lag_asked: None,
             outbox_after: None,
             warned: false,
+            traced: VecDeque::new(),
+        }
+    }
+
+    /// A record was folded whose header names a trace.
+    pub(super) fn folded_traced(&mut self, partition: Partition, offset: Offset, traceparent: &[u8]) {
+        let before = self.traced.back_mut();
+        if let Some(before) = before.filter(|before| *before.traceparent == *traceparent) {
+            before.last = offset;
+            return;
+        }
+        if self.traced.len() < TRACED
+            && let Some(span) = traces::count(traceparent, partition, offset)
+        {
+            self.traced.push_back(Traced {
+                last: offset,
+                traceparent: traceparent.into(),
+                span,
+            });
+        }
+    }
+
+    /// The chain went on: what it concludes is counted, or whatever became of it.
+    pub(super) fn end_traced(&mut self) {
+        let (next, id) = (self.source.chain.next, self.source.chain.last);
+        while let Some(traced) = self.traced.pop_front_if(|traced| traced.last < next) {
+            traces::counted(&traced.span, id);
         }
     }
 

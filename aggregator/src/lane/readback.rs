@@ -35,6 +35,7 @@ impl Lane {
                         ReadBack::Done(_) => self.tools.metrics.read_back(*partition),
                         ReadBack::Followed | ReadBack::Nothing => {}
                     }
+                    held.end_traced();
                     self.tools
                         .metrics
                         .superseded(*partition, held.source.chain.superseded - superseded);
@@ -229,6 +230,7 @@ mod tests {
                     origin: None,
                     kind: log::batch::Kind::Event,
                     redrive: None,
+                    trace: None,
                 });
             }
             Ok(batch)

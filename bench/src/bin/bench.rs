@@ -3,7 +3,7 @@
 
 use anyhow::ensure;
 use bench::cost::{median, us_each};
-use bench::measure::{Input, Run, embedded, parts, whole};
+use bench::measure::{Input, Run, embedded, observed, parts, whole};
 use clap::Parser;
 use std::io::Write;
 
@@ -13,6 +13,8 @@ const INGEST_SHARE: f64 = 0.35;
 const AGGREGATE_SHARE: f64 = 0.15;
 /// Least records a second from the first byte to the views, on Kafka and the store, all on one machine.
 const WHOLE_RATE: f64 = 60_000.0;
+/// Most processor time that observing may take, as a share of that without.
+const OVERHEAD: f64 = 1.03;
 /// The same of the single process.
 const EMBEDDED_RATE: f64 = 100_000.0;
 /// Most that ingest may grow by while it takes the file, in bytes.
@@ -44,6 +46,8 @@ enum Only {
     Whole,
     /// From CSV to views in the single process.
     Embedded,
+    /// What it costs there that metrics are read and requests are traced; at least 7 repeats.
+    Observed,
 }
 
 #[derive(Default)]
@@ -110,6 +114,41 @@ const INGEST: &str = "CSV by HTTP to its answer";
 const AGGREGATE: &str = "one aggregator, no store";
 const WHOLE: &str = "CSV to views, Kafka and store";
 const EMBEDDED: &str = "CSV to views, single process";
+const OBSERVED: &str = "the same, scraped and traced";
+
+/// Pairs of runs, one after the other in turns, since the machine's speed drifts; the median of their ratios in processor time.
+fn overhead(input: &Input, repeats: usize, mut table: Table) -> anyhow::Result<()> {
+    let mut ratios = Vec::new();
+    for pair in 0..repeats.max(7) {
+        let (plain, looked_at) = match pair % 2 {
+            0 => {
+                let plain = embedded(input)?;
+                (plain, observed(input)?)
+            }
+            _ => {
+                let looked_at = observed(input)?;
+                (embedded(input)?, looked_at)
+            }
+        };
+        table.add(EMBEDDED, plain)?;
+        table.add(OBSERVED, looked_at)?;
+        let [plain, ..] = plain.cpu_s;
+        let [looked_at, ..] = looked_at.cpu_s;
+        ratios.push(looked_at / plain);
+    }
+    table.print()?;
+    let (low, high) = (
+        ratios.iter().copied().fold(f64::MAX, f64::min),
+        ratios.iter().copied().fold(0.0, f64::max),
+    );
+    let found = median(ratios);
+    writeln!(
+        std::io::stdout(),
+        "processor time where metrics are read and requests traced: {found:.3} of that where not ({low:.3}..{high:.3}), at most {OVERHEAD}"
+    )?;
+    ensure!(found <= OVERHEAD, "observing costs more than it may");
+    Ok(())
+}
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
@@ -136,6 +175,9 @@ fn main() -> anyhow::Result<()> {
         if is_wanted(Only::Embedded) {
             table.add(EMBEDDED, embedded(&input)?)?;
         }
+    }
+    if arguments.only == Some(Only::Observed) {
+        return overhead(&input, arguments.repeats, table);
     }
     table.print()?;
     if arguments.only.is_some() {

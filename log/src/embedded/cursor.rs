@@ -188,6 +188,7 @@ impl Open {
                     origin: stored.origin,
                     kind: stored.kind,
                     redrive: stored.redrive,
+                    trace: stored.trace,
                 });
                 next = frame.offset.next();
             }

@@ -6,7 +6,7 @@
 //! ```
 //! Numbers are varints, bytes stand behind their length, as in `schemas::wire`.
 
-use crate::batch::{Chunk, Kind, ORIGIN_HEADER, Origin, REDRIVE_HEADER};
+use crate::batch::{Chunk, Kind, ORIGIN_HEADER, Origin, REDRIVE_HEADER, TRACE_HEADER};
 use crate::ports::DeadLetterCopy;
 use schemas::redrive::HEADER_BYTES;
 use schemas::wire::{self, Malformed, Reader};
@@ -32,6 +32,7 @@ pub(super) struct Stored<'a> {
     pub(super) origin: Option<Origin>,
     pub(super) kind: Kind,
     pub(super) redrive: Option<&'a [u8]>,
+    pub(super) trace: Option<&'a [u8]>,
 }
 
 /// What one append brings.
@@ -191,10 +192,13 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>) -> Result<Stored<'a>, Malformed>
     } else {
         None
     };
+    let mut trace = None;
     if flags & HEADERS != 0 {
         for _ in 0..reader.count(2)? {
-            reader.bytes()?;
-            reader.bytes()?;
+            let (name, value) = (reader.bytes()?, reader.bytes()?);
+            if name == TRACE_HEADER.as_bytes() {
+                trace = Some(value);
+            }
         }
     }
     Ok(Stored {
@@ -203,6 +207,7 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>) -> Result<Stored<'a>, Malformed>
         origin,
         kind,
         redrive,
+        trace,
     })
 }
 
@@ -235,6 +240,7 @@ mod tests {
             (ORIGIN_HEADER.into(), origin.encode()),
             (REDRIVE_HEADER.into(), b"redrive".to_vec()),
         ]);
+        chunk.set_trace("trace".to_owned());
         let dead = DeadLetterCopy {
             key: "0/1".into(),
             value: None,
@@ -274,6 +280,7 @@ mod tests {
             origin: Some(origin),
             kind: Kind::Event,
             redrive: Some(b"redrive"),
+            trace: None,
         };
         let first = Stored { key: None, ..event };
         let second = Stored {
@@ -291,7 +298,11 @@ mod tests {
         assert_eq!(read(&mut reader).unwrap(), held);
         let second = read(&mut reader).unwrap().origin.unwrap();
         assert_eq!((second.offset, second.held), (Offset(1), false));
-        assert_eq!(read(&mut reader).unwrap(), event);
+        let traced = Stored {
+            trace: Some(b"trace"),
+            ..event
+        };
+        assert_eq!(read(&mut reader).unwrap(), traced);
         assert_eq!(
             read(&mut reader).unwrap(),
             Stored {
@@ -300,6 +311,7 @@ mod tests {
                 origin: None,
                 kind: Kind::Event,
                 redrive: None,
+                trace: None,
             }
         );
         assert_eq!(
@@ -310,6 +322,7 @@ mod tests {
                 origin: None,
                 kind: Kind::Event,
                 redrive: None,
+                trace: None,
             }
         );
         reader.finish().unwrap();

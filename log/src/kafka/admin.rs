@@ -4,7 +4,7 @@
 
 use super::edges::Edges;
 use super::failure::{NO_RIGHT, log_error};
-use super::raw::{Ask, Handle};
+use super::raw::{Ask, Handle, TopicFacts};
 use super::rights::Role;
 use super::settings::Settings;
 use super::topics::{Found, Plan};
@@ -99,15 +99,8 @@ impl Admin {
     /// A topic as it is; `None` if there is none of that name.
     pub fn describe(&self, name: &str) -> Result<Option<Found>, LogError> {
         let doing = || format!("describing the topic {name}");
-        let topics = self
-            .ask()
-            .topics(&[name])
-            .map_err(|failure| log_error(&doing(), &failure))?;
-        let facts = match topics.into_iter().next() {
-            Some(Ok(facts)) => facts,
-            Some(Err(failure)) if failure.code == Code::UnknownTopicOrPartition => return Ok(None),
-            Some(Err(failure)) => return Err(log_error(&doing(), &failure)),
-            None => return Err(LogError::Away(format!("{}: no answer", doing()))),
+        let Some(facts) = self.facts(name)? else {
+            return Ok(None);
         };
         let options = AdminOptions::new().request_timeout(Some(self.settings.read_deadline()));
         let resources = block_on(
@@ -135,6 +128,21 @@ impl Admin {
             partitions: facts.partitions,
             config,
         }))
+    }
+
+    /// What the brokers know of a topic; `None` if there is none of that name. Asks for no right but to see it.
+    pub(super) fn facts(&self, name: &str) -> Result<Option<TopicFacts>, LogError> {
+        let doing = || format!("looking for the topic {name}");
+        let topics = self
+            .ask()
+            .topics(&[name])
+            .map_err(|failure| log_error(&doing(), &failure))?;
+        match topics.into_iter().next() {
+            Some(Ok(facts)) => Ok(Some(facts)),
+            Some(Err(failure)) if failure.code == Code::UnknownTopicOrPartition => Ok(None),
+            Some(Err(failure)) => Err(log_error(&doing(), &failure)),
+            None => Err(LogError::Away(format!("{}: no answer", doing()))),
+        }
     }
 
     /// The first offset still there and the next offset behind the last record (read uncommitted) of each of a topic's

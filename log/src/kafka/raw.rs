@@ -30,7 +30,7 @@ mod acls;
 mod memory;
 
 pub(super) use acls::Acl;
-pub(super) use ask::{Ask, Edge};
+pub(super) use ask::{Ask, Edge, TopicFacts};
 pub(super) use handle::{Failure, Handle, Watched};
 pub(super) use login::Enrolled;
 pub use login::Login;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::check::Checks;
+use super::links::read_password;
 use super::redact::Secret;
 use crate::access::TENANT_BYTES;
 
@@ -72,6 +73,10 @@ pub struct Http {
     /// Requests worked on at one time; one more gets a 503 with `Retry-After`.
     /// Default 512; `TIDEMARK_HTTP__REQUEST_QUEUE`.
     pub request_queue: usize,
+    /// Milliseconds from the signal to stop, at which `/ready` falls, to the moment at which the public port closes: as long as balancers
+    /// need to look and to send elsewhere.
+    /// Default 0; `TIDEMARK_HTTP__DRAIN_DELAY_MS`.
+    pub drain_delay_ms: u64,
     /// Milliseconds that requests in hand have to finish once the drain began.
     /// Default 20,000; `TIDEMARK_HTTP__DRAIN_DEADLINE_MS`.
     pub drain_deadline_ms: u64,
@@ -82,6 +87,10 @@ pub struct Http {
     /// it holds only while there are no keys.
     /// Default `secret`; `TIDEMARK_HTTP__LIVE_EVENT_SECRET`.
     pub live_event_secret: Secret,
+    /// File that holds this secret in place of the setting. It is looked at every 10 s, so that one that was changed holds without a
+    /// restart.
+    /// Default none; `TIDEMARK_HTTP__LIVE_EVENT_SECRET_FILE`.
+    pub live_event_secret_file: Option<PathBuf>,
     /// Whose events those are that come with that secret.
     /// Default `default`; `TIDEMARK_HTTP__LIVE_EVENT_TENANT`.
     pub live_event_tenant: String,
@@ -117,9 +126,11 @@ impl Default for Http {
             body_idle_timeout_ms: 30_000,
             body_least_bytes_per_s: 512,
             request_queue: 512,
+            drain_delay_ms: 0,
             drain_deadline_ms: 20_000,
             results_limit: 1000,
             live_event_secret: Secret::new(KNOWN_SECRET),
+            live_event_secret_file: None,
             live_event_tenant: "default".to_owned(),
         }
     }
@@ -129,7 +140,7 @@ impl Http {
     /// Whether clients of `POST /liveEvent` send a secret that everybody knows.
     #[must_use]
     pub fn live_event_secret_is_known(&self) -> bool {
-        self.live_event_secret.reveal() == KNOWN_SECRET
+        is_known_secret(&self.live_event_secret)
     }
 
     /// [`Http::header_timeout_ms`] as a duration.
@@ -142,6 +153,12 @@ impl Http {
     #[must_use]
     pub fn body_idle_timeout(&self) -> Duration {
         Duration::from_millis(self.body_idle_timeout_ms)
+    }
+
+    /// [`Http::drain_delay_ms`] as a duration.
+    #[must_use]
+    pub fn drain_delay(&self) -> Duration {
+        Duration::from_millis(self.drain_delay_ms)
     }
 
     /// [`Http::drain_deadline_ms`] as a duration.
@@ -210,11 +227,25 @@ impl Http {
             i128::from(MIB),
         );
         checks.range("http.request_queue", self.request_queue as u64, 1, 1_000_000);
+        checks.range("http.drain_delay_ms", self.drain_delay_ms, 0, HOUR_MS);
         checks.range("http.drain_deadline_ms", self.drain_deadline_ms, 0, HOUR_MS);
         checks.range("http.results_limit", self.results_limit as u64, 1, 100_000);
         checks.text("http.live_event_secret", self.live_event_secret.reveal(), 1024);
+        if let Some(file) = &self.live_event_secret_file {
+            let (key, is_alone) = ("http.live_event_secret_file", self.live_event_secret_is_known());
+            checks.that(is_alone, key, file.display(), "has no effect beside http.live_event_secret: set one of them");
+            if let Err(reason) = read_password(file) {
+                checks.that(false, key, file.display(), &reason);
+            }
+        }
         checks.text("http.live_event_tenant", &self.live_event_tenant, TENANT_BYTES);
     }
+}
+
+/// Whether this is the older service's own secret.
+#[must_use]
+pub fn is_known_secret(secret: &Secret) -> bool {
+    secret.reveal() == KNOWN_SECRET
 }
 
 /// `scheme://host` with or without a port, as browsers write it: RFC 6454, 6.2.

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::older;
 use super::problem::Problem;
+use crate::telemetry::traces;
 
 /// The header that carries the id, in and out.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -61,9 +62,14 @@ async fn identify(mut request: Request, next: Next) -> Response {
         .extensions()
         .get::<MatchedPath>()
         .map_or("", MatchedPath::as_str);
-    let span = tracing::info_span!("request", request_id = id.as_str(), method = %request.method(), route);
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let traced = traces::request(request.method(), route, request.headers(), id.as_str());
+    let span = traced.in_scope(
+        || tracing::info_span!("request", request_id = id.as_str(), method = %request.method(), route),
+    );
+    let work = next.run(request).instrument(span.clone());
+    let mut response = work.instrument(traced.clone()).await;
     span.in_scope(|| tracing::debug!(status = response.status().as_u16(), "answered"));
+    traces::answered(&traced, response.status());
     if let Some(correlation) = correlation {
         older::reshape(&mut response, correlation);
     } else if let Some(problem) = response.extensions_mut().remove::<Problem>() {

@@ -2,7 +2,7 @@
 
 use super::handle::text;
 use super::topic::Topic;
-use crate::batch::{KIND_HEADER, Kind, ORIGIN_HEADER, Origin, REDRIVE_HEADER, Record};
+use crate::batch::{KIND_HEADER, Kind, ORIGIN_HEADER, Origin, REDRIVE_HEADER, Record, TRACE_HEADER};
 use rdkafka::bindings as native;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use schemas::Offset;
@@ -19,6 +19,7 @@ pub(in crate::kafka) struct Messages {
     origin: CString,
     kind: CString,
     redrive: CString,
+    trace: CString,
     /// Messages must go before the client that fetched them.
     _topic: Arc<Topic>,
 }
@@ -47,6 +48,7 @@ impl Messages {
             origin: name(ORIGIN_HEADER),
             kind: name(KIND_HEADER),
             redrive: name(REDRIVE_HEADER),
+            trace: name(TRACE_HEADER),
             _topic: topic,
         }
     }
@@ -96,6 +98,7 @@ impl Messages {
                 .and_then(|headers| header(headers, &self.kind))
                 .map_or(Kind::Event, Kind::of_word),
             redrive: headers.and_then(|headers| header(headers, &self.redrive)),
+            trace: headers.and_then(|headers| header(headers, &self.trace)),
         };
         Seen::Record(record, epoch)
     }
