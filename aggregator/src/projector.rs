@@ -47,9 +47,11 @@ pub struct Settings {
     pub changelog_id: Uuid,
     /// Time between flushes while fresh.
     pub flush_interval: Duration,
-    /// Time behind a flush while catching up, and at most behind one that kept the store busy for long: rows that change often are
-    /// then written once. Where nothing more comes it is not waited for.
+    /// Time behind a flush while catching up or with a quarter of `dirty_rows`, and at most behind one that kept the store busy for
+    /// long: rows that change often are then written less often.
     pub bulk_flush_interval: Duration,
+    /// Time without news of the chains after which that is not waited for: longer than lanes leave between two commits.
+    pub quiet: Duration,
     /// Dirty rows beyond which no more is read before they are written.
     pub dirty_rows: usize,
     /// Rows handed to the store at once at most.
@@ -195,7 +197,7 @@ impl<S: Sink> Projector<S> {
         if self.flush.is_none() {
             if self.is_due() {
                 self.start_flush()?;
-            } else if self.is_catching_up() && self.last_look.elapsed() >= flush::LOOK {
+            } else if self.must_look() {
                 self.start_look();
             }
         }
@@ -286,6 +288,15 @@ impl<S: Sink> Projector<S> {
 
     fn is_catching_up(&self) -> bool {
         self.held.values().any(Projection::is_catching_up)
+    }
+
+    /// Whether the tables are to be looked at, though nothing is written yet.
+    fn must_look(&self) -> bool {
+        let interval = match self.is_catching_up() {
+            true => flush::LOOK,
+            false => self.settings.check_interval,
+        };
+        self.last_look.elapsed() >= interval
     }
 
     fn is_due(&self) -> bool {

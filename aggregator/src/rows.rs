@@ -346,11 +346,6 @@ impl Rows {
         self.sketches.take_dirty(self.partition, &mut rows)?;
         Ok(rows)
     }
-
-    /// Bytes of memory that users' rows take.
-    pub fn memory_bytes(&self) -> usize {
-        self.users.bytes()
-    }
 }
 
 fn user_key(key: &mut Vec<u8>, tenant: &str, user: &str, day: Day) {

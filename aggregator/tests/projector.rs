@@ -30,18 +30,21 @@ fn fault() -> impl Strategy<Value = Fault> {
 
 fn way() -> impl Strategy<Value = Way> {
     let memory = prop_oneof![Just(1), Just(1 << 20)];
+    let intervals = prop_oneof![Just([0; 3]), proptest::array::uniform3(0..4_u64)];
     (
         1..=2_usize,
         prop_oneof![(1..6_usize).prop_map(Each::Slots), Just(Each::Record)],
         0..3_u64,
         (1..40_usize, 1..12_usize),
         memory,
+        intervals,
     )
         .prop_map(
-            |(processes, each, check_ms, (dirty_rows, chunk_rows), rows_memory_bytes)| Way {
+            |(processes, each, check_ms, (dirty_rows, chunk_rows), rows_memory_bytes, intervals)| Way {
                 processes,
                 each,
                 check_interval: Duration::from_millis(check_ms),
+                intervals: intervals.map(Duration::from_millis),
                 dirty_rows,
                 chunk_rows,
                 rows_memory_bytes,
@@ -103,6 +106,7 @@ fn one(check_ms: u64) -> Way {
         processes: 1,
         each: Each::Record,
         check_interval: Duration::from_millis(check_ms),
+        intervals: [Duration::ZERO; 3],
         dirty_rows: 1_000,
         chunk_rows: 1_000,
         rows_memory_bytes: 1 << 20,

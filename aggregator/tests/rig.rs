@@ -31,6 +31,8 @@ pub struct Way {
     pub each: Each,
     /// While there is nothing to write.
     pub check_interval: Duration,
+    /// The interval of flushes, the one for much, and the time without news.
+    pub intervals: [Duration; 3],
     pub dirty_rows: usize,
     pub chunk_rows: usize,
     pub rows_memory_bytes: usize,
@@ -50,8 +52,9 @@ impl Way {
         Settings {
             generation: 1,
             changelog_id: Uuid::nil(),
-            flush_interval: Duration::ZERO,
-            bulk_flush_interval: Duration::ZERO,
+            flush_interval: self.intervals[0],
+            bulk_flush_interval: self.intervals[1],
+            quiet: self.intervals[2],
             dirty_rows: self.dirty_rows,
             chunk_rows: self.chunk_rows,
             rows_per_s: 0,

@@ -73,8 +73,10 @@ proptest! {
             ends.push(owner.source.next());
         }
         let whole = project(&changelog, usize::MAX, Offset(0), &[], &spill);
-        let flushed = project(&changelog, 1, Offset(0), &flushes, &spill);
-        prop_assert_eq!(&whole, &flushed);
+        for memory in [1, 2_000, usize::MAX] {
+            let flushed = project(&changelog, memory, Offset(0), &flushes, &spill);
+            prop_assert_eq!(&whole, &flushed);
+        }
 
         // A store that reflects the first records already needs only the rows that changed since.
         let begun = start.min(changelog.len());

@@ -378,7 +378,8 @@ impl Client {
 
 impl Sink for Client {
     fn arrange(&self, rows: &mut [Row]) {
-        rows.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        // Nothing may rest on an order; this one is no other store's.
+        rows.sort_unstable_by(|a, b| b.value.cmp(&a.value));
     }
 
     async fn upsert(&self, rows: Arc<[Row]>) -> Result<(), Error> {

@@ -384,6 +384,7 @@ fn start(
             changelog_id: generation.changelog_id,
             flush_interval: ms(config.flush_interval_ms),
             bulk_flush_interval: ms(config.bulk_flush_interval_ms),
+            quiet: ms(config.bulk_commit_interval_ms) + ms(config.flush_interval_ms),
             dirty_rows: DIRTY_ROWS,
             chunk_rows: CHUNK_ROWS,
             rows_per_s: world.config.store.rows_per_s_fresh,

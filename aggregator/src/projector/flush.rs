@@ -47,7 +47,7 @@ pub(super) struct PartitionWork {
 
 /// What became of a flush.
 pub(super) enum Flushed {
-    /// All of it is in the store, which was busy with it for so long.
+    /// All of it is in the store, and how long that took beyond what the budget of rows asks for.
     Written(Vec<Written>, Duration),
     /// The tables are what they were, and there was nothing to write.
     Looked,
@@ -163,7 +163,7 @@ async fn run<S: Sink>(
         standings: part.standings,
     };
     let parts = work.partitions.into_iter().filter(|part| !part.only_look);
-    let busy = took.saturating_sub(due(rows, pace));
+    let busy = took.saturating_sub(least_time(rows, pace));
     Flushed::Written(parts.map(written).collect(), busy)
 }
 
@@ -229,13 +229,16 @@ async fn write_rows<S: Sink>(
         sink.upsert(chunk.clone()).await?;
         patience.answered();
         done += chunk.len();
-        tokio::time::sleep(due(done, work.pace).saturating_sub(started.elapsed())).await;
+        if work.pace > 0 {
+            let wait = least_time(done, work.pace).saturating_sub(started.elapsed());
+            tokio::time::sleep(wait).await;
+        }
     }
     Ok(None)
 }
 
-/// How long so many rows have to take.
-fn due(rows: usize, pace: u32) -> Duration {
+/// How long so many rows have to take for the budget.
+fn least_time(rows: usize, pace: u32) -> Duration {
     match pace {
         0 => Duration::ZERO,
         _ => Duration::from_secs_f64(rows as f64 / f64::from(pace)),

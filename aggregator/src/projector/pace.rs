@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 pub(super) struct Pace {
     /// When the last flush began.
     began: Instant,
-    /// When the last one ended that wrote, and how long the store was busy with it.
+    /// When the last one ended that wrote, and how long it took without its waits for the budget of rows.
     ended: Instant,
     busy: Duration,
     /// When the chains last said something.
@@ -53,15 +53,14 @@ impl Pace {
         if dirty >= settings.dirty_rows {
             return true;
         }
-        let interval = settings.flush_interval;
         let is_over = now.duration_since(self.ended) >= self.rest(settings, dirty, is_catching_up);
         // Once nothing more comes there is nothing to be saved by waiting.
-        let is_quiet = now.duration_since(self.news) >= interval;
-        now.duration_since(self.began) >= interval && (is_over || is_quiet)
+        let is_quiet = now.duration_since(self.news) >= settings.quiet;
+        now.duration_since(self.began) >= settings.flush_interval && (is_over || is_quiet)
     }
 
-    /// How long to read on behind a flush: as long as the store was busy with it. Rows that change often are then written less often
-    /// the more the store has to do.
+    /// How long to read on behind a flush: as long as the store was busy with it, and longest while there is much. Rows that change
+    /// often are then written less often the more the store has to do.
     fn rest(&self, settings: &Settings, dirty: usize, is_catching_up: bool) -> Duration {
         let longest = settings.bulk_flush_interval;
         match is_catching_up || dirty.saturating_mul(4) >= settings.dirty_rows {
@@ -82,6 +81,7 @@ mod tests {
             changelog_id: Uuid::nil(),
             flush_interval: ms(100),
             bulk_flush_interval: ms(2_000),
+            quiet: ms(600),
             dirty_rows: 1_000,
             chunk_rows: 1_000,
             rows_per_s: 0,
@@ -96,43 +96,51 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// A flush that began at `begin` and kept the store busy, all in milliseconds; news come all the time. When the next one begins.
-    fn next(busy: u64, dirty: usize, is_catching_up: bool, news_until: u64) -> u64 {
+    /// When, behind the beginning of a flush that kept the store busy for so long, the next one begins, all in milliseconds; `news` says
+    /// when the chains say something.
+    fn next(busy: u64, dirty: usize, is_catching_up: bool, news: impl Fn(u64) -> bool) -> u64 {
         let (start, settings) = (Instant::now(), settings());
         let mut pace = Pace::new(start);
         pace.begun(start);
         pace.ended(start + ms(busy), ms(busy));
         let due = |at: &u64| {
             let now = start + ms(*at);
-            pace.news(now.min(start + ms(news_until)));
-            pace.is_due(now, &settings, dirty, is_catching_up)
+            if news(*at) {
+                pace.news(now);
+            }
+            *at >= busy && pace.is_due(now, &settings, dirty, is_catching_up)
         };
-        (busy..10_000).find(due).unwrap_or(u64::MAX)
+        (0..10_000).find(due).unwrap_or(u64::MAX)
+    }
+
+    /// Lanes that are far behind commit twice a second.
+    fn always(at: u64) -> bool {
+        at.is_multiple_of(500)
     }
 
     #[test]
     fn after_a_short_flush_the_next_begins_after_the_interval() {
-        assert_eq!(next(10, 5, false, u64::MAX >> 32), 100);
-        assert_eq!(next(60, 5, false, u64::MAX >> 32), 120);
+        assert_eq!(next(10, 5, false, always), 100);
+        assert_eq!(next(60, 5, false, always), 120);
     }
 
     #[test]
     fn the_longer_the_store_was_busy_the_longer_it_rests_up_to_the_interval_for_much() {
-        assert_eq!(next(700, 5, false, u64::MAX >> 32), 1_400);
-        assert_eq!(next(3_000, 5, false, u64::MAX >> 32), 5_000);
+        assert_eq!(next(700, 5, false, always), 1_400);
+        assert_eq!(next(3_000, 5, false, always), 5_000);
     }
 
     #[test]
     fn what_is_much_waits_for_more_until_it_is_too_much() {
-        assert_eq!(next(10, 5, true, u64::MAX >> 32), 2_010);
-        assert_eq!(next(10, 250, false, u64::MAX >> 32), 2_010);
-        assert_eq!(next(10, 1_000, true, u64::MAX >> 32), 10);
+        assert_eq!(next(10, 5, true, always), 2_010);
+        assert_eq!(next(10, 250, false, always), 2_010);
+        assert_eq!(next(10, 1_000, true, always), 10);
     }
 
     #[test]
     fn once_nothing_more_comes_nothing_is_waited_for() {
-        assert_eq!(next(700, 5, false, 900), 1_000);
-        assert_eq!(next(10, 250, true, 300), 400);
+        assert_eq!(next(700, 5, false, |at| at < 300), 899);
+        assert_eq!(next(10, 250, true, |at| at <= 300), 900);
     }
 
     #[test]

@@ -132,11 +132,6 @@ impl Spilling {
         Ok(())
     }
 
-    /// Bytes of memory that rows take.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     pub(super) fn keep_budget(&mut self) -> Result<(), RowsError> {
         if self.bytes <= self.budget {
             return Ok(());
@@ -175,4 +170,90 @@ fn spilled(space: Option<&Space>, key: &[u8]) -> Result<Option<Versioned>, RowsE
 
 fn size(key: &[u8], (_, bytes): &Versioned) -> usize {
     key.len() + bytes.len() + ROW_BYTES
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use schemas::Day;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    #[derive(Clone, Debug)]
+    enum Act {
+        Change(u8, bool, Option<usize>),
+        Take,
+        Keep,
+    }
+
+    fn act() -> impl Strategy<Value = Act> {
+        prop_oneof![
+            6 => (0..9_u8, any::<bool>(), proptest::option::weighted(0.8, 0..40_usize))
+                .prop_map(|(key, dirty, bytes)| Act::Change(key, dirty, bytes)),
+            1 => Just(Act::Take),
+            2 => Just(Act::Keep),
+        ]
+    }
+
+    fn row_key(key: &[u8]) -> Option<RowKey> {
+        Some(RowKey::User {
+            tenant: "t".to_owned(),
+            user: key.first()?.to_string(),
+            day: Day(1),
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn rows_wherever_they_lie_are_those_of_a_map_and_none_that_changed_is_forgotten(
+            acts in proptest::collection::vec(act(), 1..60),
+            budget in prop_oneof![Just(0), Just(400), Just(usize::MAX)],
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let spill = Spill::open(folder.path()).unwrap();
+            let mut rows = Spilling::new(budget, spill);
+            let (mut model, mut dirty) = (BTreeMap::new(), BTreeSet::new());
+            for (version, act) in (1..).map(Offset).zip(acts) {
+                match act {
+                    Act::Change(key, is_dirty, bytes) => {
+                        let after: Option<Versioned> = bytes.map(|bytes| (version, vec![key; bytes].into()));
+                        rows.change(&[key], is_dirty, |before| {
+                            assert_eq!(before, model.get(&key));
+                            Ok(after.clone())
+                        }).unwrap();
+                        if let Some(after) = after {
+                            model.insert(key, after);
+                            if is_dirty {
+                                dirty.insert(key);
+                            }
+                        }
+                    }
+                    Act::Take => {
+                        let mut taken = Vec::new();
+                        rows.take_dirty(Partition(0), row_key, &mut taken).unwrap();
+                        let taken: BTreeMap<_, _> = taken
+                            .into_iter()
+                            .map(|row| (row.key, (row.version, row.value.into_boxed_slice())))
+                            .collect();
+                        let expected: BTreeMap<_, _> = std::mem::take(&mut dirty)
+                            .into_iter()
+                            .map(|key| (row_key(&[key]).unwrap(), model[&key].clone()))
+                            .collect();
+                        prop_assert_eq!(taken, expected);
+                    }
+                    Act::Keep => rows.keep_budget().unwrap(),
+                }
+                prop_assert_eq!(rows.dirty(), dirty.len());
+                let kept = || rows.young.iter().chain(&rows.old);
+                let bytes: usize = kept().map(|(key, kept)| size(key, &kept.row)).sum();
+                prop_assert_eq!(rows.bytes, bytes);
+                for (key, kept) in kept() {
+                    prop_assert!(!kept.is_dirty || rows.dirty.contains(key));
+                }
+            }
+        }
+    }
 }

@@ -36,8 +36,8 @@ struct Decided {
     status: String,
 }
 
-/// How long to wait for a fact to show.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long to wait for a fact to show: longer than rows are left unwritten while the store is busy.
+const PATIENCE: Duration = Duration::from_secs(6);
 
 /// `POST /v1/uploads/{id}/process`.
 #[utoipa::path(
