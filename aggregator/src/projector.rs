@@ -210,7 +210,10 @@ impl<S: Sink> Projector<S> {
         if owned.iter().eq(self.held.keys()) {
             return Ok(());
         }
-        for (partition, _) in self.held.extract_if(.., |partition, _| !owned.contains(partition)) {
+        for (partition, _) in self
+            .held
+            .extract_if(.., |partition, _| !owned.contains(partition))
+        {
             self.metrics.forget(partition);
         }
         for partition in owned {

@@ -328,7 +328,8 @@ pub fn observed(input: &Input) -> anyhow::Result<Run> {
     let admin = role.admin.context("it has an admin port")?;
     role.env
         .push(("TIDEMARK_TRACES__ENDPOINT".to_owned(), collector.endpoint()));
-    role.env.push(("TIDEMARK_TRACES__SHARE".to_owned(), "1".to_owned()));
+    role.env
+        .push(("TIDEMARK_TRACES__SHARE".to_owned(), "1".to_owned()));
     let (stop, stopped) = channel::<()>();
     let scraper = spawn(move || {
         let mut scrapes = 0_u32;
@@ -340,7 +341,9 @@ pub fn observed(input: &Input) -> anyhow::Result<Run> {
     });
     let run = single(input, &world, role);
     stop.send(())?;
-    let scrapes = scraper.join().map_err(|_| anyhow::anyhow!("the scraper panicked"))?;
+    let scrapes = scraper
+        .join()
+        .map_err(|_| anyhow::anyhow!("the scraper panicked"))?;
     ensure!(scrapes > 0, "the metrics were never read");
     collector.wait_for(&[b"POST /v1/events"], PATIENCE)?;
     run

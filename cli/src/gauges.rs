@@ -83,7 +83,9 @@ pub(crate) fn disk(metrics: &Registry, folder: &Path) -> Result<(), Error> {
     let folder = folder.to_owned();
     metrics.before_render(move || {
         // It is made at the start; until then there is nothing to say.
-        let Ok(disk) = rustix::fs::statvfs(&folder) else { return };
+        let Ok(disk) = rustix::fs::statvfs(&folder) else {
+            return;
+        };
         for (gauge, blocks) in [(&free, disk.f_bavail), (&size, disk.f_blocks)] {
             let bytes = blocks.saturating_mul(disk.f_frsize);
             gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));

@@ -25,7 +25,8 @@ pub(crate) fn follow(
                 () = shutdown.begun() => return,
             }
             let (file, change) = (file.clone(), Arc::clone(&change));
-            let looked = tokio::task::spawn_blocking(move || read_password(&file).map(|secret| change(&secret)));
+            let looked =
+                tokio::task::spawn_blocking(move || read_password(&file).map(|secret| change(&secret)));
             match looked.await {
                 Ok(Ok(true)) => tracing::info!(name, "the secret of this file has changed"),
                 Ok(Err(reason)) => tracing::warn!(name, reason, "the secret before it stays"),

@@ -124,19 +124,32 @@ fn the_secret_of_clients_of_the_older_service_follows_its_file() {
         let answer = e2e::client::call(rig.address(), "POST /liveEvent", &headers, event, PATIENCE);
         answer.unwrap().status
     };
-    assert_eq!((status("first"), status("secret"), status("second")), (200, 403, 403));
+    assert_eq!(
+        (status("first"), status("secret"), status("second")),
+        (200, 403, 403)
+    );
     rig.write("secret", "second");
     until("the new secret holds", || (status("second") == 200).then_some(()));
     assert_eq!(status("first"), 403);
     // What cannot be read changes nothing.
     rig.write("secret", "");
     let log = "the secret before it stays";
-    until("it was looked at", || rig.read("server.log").contains(log).then_some(()));
+    until("it was looked at", || {
+        rig.read("server.log").contains(log).then_some(())
+    });
     assert_eq!(status("second"), 200);
     let shown = tidemark()
-        .args(["check-config", "--set", &format!("http.live_event_secret_file={}", file.display())])
+        .args([
+            "check-config",
+            "--set",
+            &format!("http.live_event_secret_file={}", file.display()),
+        ])
         .output()
         .unwrap();
     assert_eq!(shown.status.code(), Some(64), "an empty file is no secret");
-    assert!(text(&shown.stderr).contains("holds nothing"), "{}", text(&shown.stderr));
+    assert!(
+        text(&shown.stderr).contains("holds nothing"),
+        "{}",
+        text(&shown.stderr)
+    );
 }

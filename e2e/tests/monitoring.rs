@@ -34,8 +34,7 @@ const RATE: u64 = 100;
 /// What the sender's keys start with.
 const KEYS: &str = "m";
 /// Queries that failed, at two looks at least: a route has no series before it was asked.
-const FAILED_QUERIES: &str =
-    "rate(tidemark_http_request_seconds_count{job=\"tidemark-query\",method=\"GET\",status=\"5xx\"}[10s]) > 0";
+const FAILED_QUERIES: &str = "rate(tidemark_http_request_seconds_count{job=\"tidemark-query\",method=\"GET\",status=\"5xx\"}[10s]) > 0";
 
 fn files(folder: &str, kind: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(format!("{REPOSITORY}/{folder}")).unwrap();
@@ -184,7 +183,9 @@ fn no_alert_is_forgotten() {
     let told: BTreeSet<&str> = made.iter().copied().chain(UNMADE).collect();
     assert_eq!(told.len(), made.len() + UNMADE.len(), "made, and told to be not");
     let rules = rules();
-    let alerts = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let alerts = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "));
     let alerts: BTreeSet<&str> = alerts.collect();
     assert_eq!(alerts, told);
     for alert in alerts {

@@ -48,7 +48,11 @@ fn one_trace_leads_from_the_request_to_the_commit_record_over_three_processes() 
     send(world.ingest_address, world.query_address, false, 2);
     send(world.ingest_address, world.query_address, true, 2);
     came(&collector, "ingest", &["POST /v1/events", "append events"]);
-    came(&collector, "aggregate", &["count events", "tidemark.commit_record"]);
+    came(
+        &collector,
+        "aggregate",
+        &["count events", "tidemark.commit_record"],
+    );
     services.stop();
 }
 
@@ -59,7 +63,8 @@ fn in_the_single_process_too_and_a_request_that_its_caller_does_not_trace_is_not
     let mut role = world.run();
     role.env
         .push(("TIDEMARK_TRACES__ENDPOINT".to_owned(), collector.endpoint()));
-    role.env.push(("TIDEMARK_TRACES__SHARE".to_owned(), "1".to_owned()));
+    role.env
+        .push(("TIDEMARK_TRACES__SHARE".to_owned(), "1".to_owned()));
     let service = Service::start(role).unwrap();
     send(world.address, world.address, false, 2);
     assert!(!collector.has(&[&TRACE]));

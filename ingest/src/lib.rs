@@ -86,7 +86,7 @@ pub struct Ingest {
 }
 
 /// The clients of `POST /liveEvent` that have no key.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct OlderClients<'a> {
     /// What they must send as `Authorization`.
     pub secret: OlderSecret,

@@ -53,10 +53,7 @@ pub fn init(log: &Log, traces: &Traces, role: &'static str) -> Result<Telemetry,
     };
     let provider = Provider::new(traces, role).map_err(Error::Traces)?;
     let set = match &provider {
-        None => tracing_subscriber::registry()
-            .with(lines)
-            .with(filter)
-            .try_init(),
+        None => tracing_subscriber::registry().with(lines).with(filter).try_init(),
         Some(provider) => {
             let spans = tracing_opentelemetry::layer()
                 .with_tracer(provider.tracer())

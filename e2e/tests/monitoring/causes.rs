@@ -80,10 +80,7 @@ pub(crate) const STEPS: &[Step] = &[
                 "TidemarkCertificateEnds",
                 r#"severity="ticket",instance="query-2""#,
             ),
-            (
-                "TidemarkCertificateEnds",
-                r#"severity="page",instance="query-2""#,
-            ),
+            ("TidemarkCertificateEnds", r#"severity="page",instance="query-2""#),
         ],
     ),
     step(
@@ -301,9 +298,9 @@ fn hold_a_transaction(stage: &mut Stage) {
 
 /// From now on the offsets that aggregate-1 commits name this generation.
 fn offsets_name(stage: &Stage, generation: i32) {
-    stage.kafka.rule(move |request| {
-        (request.api == Api::TxnOffsetCommit).then_some(Action::Generation(generation))
-    });
+    stage
+        .kafka
+        .rule(move |request| (request.api == Api::TxnOffsetCommit).then_some(Action::Generation(generation)));
 }
 
 /// aggregate-1 stands still with a batch in hand until another one has concluded its records, and commits it all the same, by the hole in

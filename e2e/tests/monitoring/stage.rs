@@ -166,7 +166,8 @@ pub(crate) fn write_certificate(world: &Cluster, days: u32) -> Result<(), ErrorS
     let name = name.build();
     let mut builder = X509Builder::new()?;
     builder.set_version(2)?;
-    let number = Asn1Integer::from_bn(&BigNum::from_u32(days)?)?;
+    let number = BigNum::from_u32(days)?;
+    let number = Asn1Integer::from_bn(&number)?;
     builder.set_serial_number(&number)?;
     builder.set_subject_name(&name)?;
     builder.set_issuer_name(&name)?;

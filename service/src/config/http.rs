@@ -233,7 +233,12 @@ impl Http {
         checks.text("http.live_event_secret", self.live_event_secret.reveal(), 1024);
         if let Some(file) = &self.live_event_secret_file {
             let (key, is_alone) = ("http.live_event_secret_file", self.live_event_secret_is_known());
-            checks.that(is_alone, key, file.display(), "has no effect beside http.live_event_secret: set one of them");
+            checks.that(
+                is_alone,
+                key,
+                file.display(),
+                "has no effect beside http.live_event_secret: set one of them",
+            );
             if let Err(reason) = read_password(file) {
                 checks.that(false, key, file.display(), &reason);
             }

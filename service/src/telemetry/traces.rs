@@ -186,7 +186,12 @@ mod tests {
             span.span_context().trace_id().to_string(),
             "0af7651916cd43dd8448eb211c80319c"
         );
-        for bad in ["", "00-1-2-3", "00-00000000000000000000000000000000-b7ad6b7169203331-01", "\u{e9}"] {
+        for bad in [
+            "",
+            "00-1-2-3",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "\u{e9}",
+        ] {
             assert!(super::context(bad.as_bytes()).is_none(), "{bad}");
         }
         assert!(super::context(&[0xff; 55]).is_none());
