@@ -50,7 +50,7 @@ pub struct Settings {
     /// Time behind a flush while catching up or with a quarter of `dirty_rows`, and at most behind one that kept the store busy for
     /// long: rows that change often are then written less often.
     pub bulk_flush_interval: Duration,
-    /// Time without news of the chains after which that is not waited for: longer than lanes leave between two commits.
+    /// Time without news of the chains after which that is not waited for: longer than lanes mean to leave between two commits.
     pub quiet: Duration,
     /// Dirty rows beyond which no more is read before they are written.
     pub dirty_rows: usize,
@@ -62,7 +62,7 @@ pub struct Settings {
     pub bulk_rows_per_s: u32,
     /// Bytes of memory for rows of users, per partition.
     pub rows_memory_bytes: usize,
-    /// How often the tables are asked whether they are still what they were, while there is nothing to write.
+    /// How often the tables are asked whether they are still what they were, while nothing is written.
     pub check_interval: Duration,
     /// First wait for a store that does not answer; each further one is twice as long, up to 40 times the first.
     pub retry_wait: Duration,
@@ -369,6 +369,8 @@ impl<S: Sink> Projector<S> {
             Flushed::Looked => Ok(()),
             Flushed::Written(written, busy) => {
                 self.pace.ended(Instant::now(), busy);
+                // It looked at the tables right before it wrote progress.
+                self.last_look = Instant::now();
                 for written in written {
                     if let Some(held) = self.held.get_mut(&written.partition) {
                         held.flushed(&written);

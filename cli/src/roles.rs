@@ -28,7 +28,7 @@ const DIRTY_ROWS: usize = 200_000;
 const CHUNK_ROWS: usize = 20_000;
 /// How long past its time a transaction may be open: brokers look for those every ten seconds by default.
 const BROKER_LOOKS: Duration = Duration::from_secs(10);
-/// How often the projector looks whether the tables are still what they were, while it has nothing to write.
+/// How often the projector looks whether the tables are still what they were, while it writes nothing.
 const STORE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// First wait of the projector for a store that does not answer; the longest is 2 s.
 const STORE_RETRY_WAIT: Duration = Duration::from_millis(50);
@@ -343,7 +343,9 @@ fn start(
             changelog_id: generation.changelog_id,
             flush_interval: ms(config.flush_interval_ms),
             bulk_flush_interval: ms(config.bulk_flush_interval_ms),
-            quiet: ms(config.bulk_commit_interval_ms) + ms(config.flush_interval_ms),
+            // Lanes leave one interval and the commit itself between two commits.
+            quiet: 2 * ms(config.bulk_commit_interval_ms.max(config.commit_interval_ms))
+                + ms(config.flush_interval_ms),
             dirty_rows: DIRTY_ROWS,
             chunk_rows: CHUNK_ROWS,
             rows_per_s: world.config.store.rows_per_s_fresh,

@@ -133,7 +133,9 @@ mod tests {
     #[test]
     fn what_is_much_waits_for_more_until_it_is_too_much() {
         assert_eq!(next(10, 5, true, always), 2_010);
+        assert_eq!(next(10, 249, false, always), 100);
         assert_eq!(next(10, 250, false, always), 2_010);
+        assert_eq!(next(10, 999, true, always), 2_010);
         assert_eq!(next(10, 1_000, true, always), 10);
     }
 

@@ -244,7 +244,12 @@ mod tests {
                             .collect();
                         prop_assert_eq!(taken, expected);
                     }
-                    Act::Keep => rows.keep_budget().unwrap(),
+                    Act::Keep => {
+                        let is_over = rows.bytes > budget;
+                        let old = rows.old.len();
+                        rows.keep_budget().unwrap();
+                        prop_assert!(!is_over || (rows.young.is_empty() && (old == 0 || rows.space.is_some())));
+                    }
                 }
                 prop_assert_eq!(rows.dirty(), dirty.len());
                 let kept = || rows.young.iter().chain(&rows.old);

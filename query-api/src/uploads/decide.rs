@@ -36,8 +36,10 @@ struct Decided {
     status: String,
 }
 
-/// How long to wait for a fact to show: longer than rows are left unwritten while the store is busy.
+/// How long to wait for a fact to show: longer than rows are left unwritten by default while the store is busy.
 const PATIENCE: Duration = Duration::from_secs(6);
+/// The same for the end of an upload that is being received still, which may not come.
+const END_PATIENCE: Duration = Duration::from_secs(2);
 
 /// `POST /v1/uploads/{id}/process`.
 #[utoipa::path(
@@ -105,7 +107,7 @@ pub(super) async fn settled(api: &QueryApi, caller: &Caller, id: Uuid) -> Result
     let (mut found, reflected) = api.upload(caller, id, None, None).await?;
     let home = home(id, api.generation.partitions);
     let mut next = reflected.progress.get(&home).map_or(Offset(0), |row| row.next);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + END_PATIENCE;
     loop {
         let upload = found.upload(id);
         let is_settled = upload.stage != Stage::Receiving || api.is_silent(id, &upload, &reflected);

@@ -43,7 +43,8 @@ pub struct Aggregator {
     /// Milliseconds between projections while fresh.
     /// Default 100; `TIDEMARK_AGGREGATOR__FLUSH_INTERVAL_MS`.
     pub flush_interval_ms: u64,
-    /// Milliseconds between projections while catching up or where much waits, and at most behind one that kept the store busy for long.
+    /// Milliseconds behind a projection while catching up or where much waits, and at most behind one that kept the store busy for long;
+    /// less where nothing more comes.
     /// Default 2000; `TIDEMARK_AGGREGATOR__BULK_FLUSH_INTERVAL_MS`.
     pub bulk_flush_interval_ms: u64,
     /// Batches committed but not yet read back at most.
