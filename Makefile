@@ -3,6 +3,12 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 ENGINES := bash deploy/engines/engines
 BIN := target/release/tidemark
+# What `prove` proves: the program that the tests were built with, since a release takes as long again to build. Before one is given
+# away: make release && make prove PROGRAM=target/release/tidemark
+PROGRAM ?= target/debug/tidemark
+# Tests that `prove` runs at full size. Where both run, SKIP_PROVED=yes leaves them out of `test`.
+PROVED := embedded::thirty_kills engines:: kafka_kills:: memory::three_million redrives::a_redrive_on_kafka restore::what_is_lost \
+	upload_memory:: uploads::a_held_upload_on_kafka uploads::a_held_upload_in_the_single
 DENY := target/tools/bin/cargo-deny
 SCHEMATHESIS := target/schemathesis
 
@@ -13,6 +19,7 @@ run: release ## build, start everything in one process, load the sample, go on s
 
 release: tools ## the program
 	cargo build --release --locked -p cli
+	@if grep -q CONTROL_WITHOUT_RULE $(BIN); then echo "the release can be told to leave a rule out" >&2; exit 1; fi
 
 tools: ## what builds need beside Rust: a C compiler, and for librdkafka the headers of zlib and OpenSSL
 	@command -v cc >/dev/null && command -v make >/dev/null || { apt-get update && apt-get install -y build-essential; }
@@ -57,19 +64,18 @@ test: tools browser schemathesis prometheus ## all tests, on the real engines an
 	sync
 	# Not before: beside the build they would only take time from it.
 	$(ENGINES) up
-	eval "$$($(ENGINES) env)"; cargo test --workspace --locked
+	eval "$$($(ENGINES) env)"; cargo test --workspace --locked -- $(if $(SKIP_PROVED),$(PROVED:%=--skip %))
 
 # Engines of their own, since they are killed as well. Tests are named with --workspace: for one package alone cargo would
 # choose other features of the dependencies, and build those again.
 prove: export TIDEMARK_ENGINES_INSTANCE ?= prove
 prove: export TIDEMARK_ENGINES_PORT_BASE ?= 30090
-prove: release languages ## the longer kill and fault runs, the commands of the documentation, and what deploys it
-	# Built with debug assertions the program leaves a rule out where it is told to.
+prove: tools languages ## the longer kill and fault runs, the commands of the documentation, and what deploys it
 	rm -rf target/controls; mkdir -p target/controls
 	cargo build --workspace --locked
 	$(ENGINES) up
-	if grep -q CONTROL_WITHOUT_RULE $(BIN); then echo "prove: the release can be told to leave a rule out" >&2; exit 1; fi
-	# Then the tears of the real broker must fail: else they would show nothing.
+	# Built with debug assertions the program leaves a rule out where it is told to. Then the tears of the real broker must fail: else
+	# they would show nothing.
 	eval "$$($(ENGINES) env)"; trap '$(ENGINES) down' EXIT; \
 	  for control in chain=tears::a_zombie read-back=tears::late_ends; do \
 	    rule=$${control%%=*}; log=target/controls/$$rule.log; \
@@ -80,9 +86,9 @@ prove: release languages ## the longer kill and fault runs, the commands of the 
 	    how=$$(grep -aoE -m 1 '[0-9]+ totals differ.*|not settled after .*' "$$log") || { tail -n 40 "$$log" >&2; exit 1; }; \
 	    echo "prove: the tears of the real broker fail without the $$rule rule, as they must: $$how"; \
 	  done; \
-	  deploy/docs-check $(BIN); \
-	  TIDEMARK_BIN="$$PWD/$(BIN)" TIDEMARK_KILLS=30 TIDEMARK_KEYS=1000000 TIDEMARK_RESTORE_S=15 TIDEMARK_HELD_ROWS=100000 TIDEMARK_LETTERS=10000 \
-	  cargo test --workspace --locked --test scenarios -- --nocapture --test-threads 1 --include-ignored kills:: embedded:: engines:: memory:: restore:: uploads:: redrives::a_redrive_on_kafka
+	  deploy/docs-check $(PROGRAM); \
+	  TIDEMARK_BIN="$$(realpath $(PROGRAM))" TIDEMARK_KILLS=30 TIDEMARK_KEYS=1000000 TIDEMARK_RESTORE_S=15 TIDEMARK_HELD_ROWS=100000 TIDEMARK_LETTERS=10000 \
+	  cargo test --workspace --locked --test scenarios -- --nocapture --test-threads 1 --include-ignored $(PROVED)
 	# A million rows by `tidemark send`, stopped by Ctrl-C three times, its server killed twice.
 	TIDEMARK_SEND_ROWS=1000000 cargo test --workspace --locked --test program -- send::a_file_that_is_stopped
 	# The same simulation with a rule switched off must fail: else it would show nothing.
@@ -92,17 +98,19 @@ prove: release languages ## the longer kill and fault runs, the commands of the 
 	    echo "prove: the chain tests pass without the $$rule rule: they show nothing" >&2; exit 1; \
 	  else echo "prove: the chain tests fail without the $$rule rule, as they must"; fi; \
 	done
-	deploy/deployment-check $(BIN)
-	if [ "$$(id -u)" = 0 ] || [ "$${CI:-}" = true ]; then deploy/image/check $(BIN); else echo "prove: NOT RUN without root: deploy/image/check" >&2; fi
+	deploy/deployment-check $(PROGRAM)
+	if [ "$$(id -u)" = 0 ] || [ "$${CI:-}" = true ]; then deploy/image/check $(PROGRAM); else echo "prove: NOT RUN without root: deploy/image/check" >&2; fi
 	$(MAKE) secure
 
 # Engines that encrypt every link and let in who is known alone.
 secure: export TIDEMARK_ENGINES_INSTANCE = secure
 secure: export TIDEMARK_ENGINES_PORT_BASE = 31090
 secure: export TIDEMARK_ENGINES_SECURE = yes
-secure: release engines-up ## a million rows and kills over TLS, and everybody who must be refused
+secure: tools ## a million rows and kills over TLS, and everybody who must be refused
+	cargo build --workspace --locked
+	$(ENGINES) up
 	eval "$$($(ENGINES) env)"; trap '$(ENGINES) down' EXIT; \
-	  TIDEMARK_BIN="$$PWD/$(BIN)" cargo test --workspace --locked --test scenarios -- --nocapture --test-threads 1 --include-ignored secure::
+	  TIDEMARK_BIN="$$(realpath $(PROGRAM))" cargo test --workspace --locked --test scenarios -- --nocapture --test-threads 1 --include-ignored secure::
 
 bench: tools engines-up ## rates and processor time beside the bare client's
 	cargo build --release --locked -p cli -p bench
