@@ -12,9 +12,7 @@ use axum::Router;
 use ingest::{Ingest, OlderClients, OlderSecret, Target};
 use log::Appender;
 use log::kafka::{KafkaAppender, KafkaChainReader, KafkaReader};
-use query_api::{
-    CANARY_PATIENCE, Canaries, CanaryMetrics, LogEnds, LogEvents, LogLetters, ProgressWatch, QueryApi,
-};
+use query_api::{Canaries, CanaryMetrics, LogEnds, LogEvents, LogLetters, ProgressWatch, QueryApi};
 use schemas::generation::Generation;
 use schemas::key::Hashing;
 use service::api::Api;
@@ -191,7 +189,7 @@ pub(crate) fn query(runtime: &Runtime, config: &Config, shutdown: &Shutdown) -> 
                 progress,
                 partitions: generation.partitions,
                 interval: Duration::from_millis(config.query.canary_interval_ms),
-                patience: CANARY_PATIENCE,
+                patience: Duration::from_millis(config.query.canary_patience_ms),
                 metrics: CanaryMetrics::new(&world.metrics, generation.partitions)?,
             };
             canaries.start(shutdown);

@@ -28,6 +28,9 @@ pub struct Role {
     pub log: PathBuf,
     /// Its admin port, where it has one.
     pub admin: Option<SocketAddr>,
+    /// What starts the program, with arguments of its own: it gets the program and its arguments behind them and must become it, so that
+    /// signals reach it. Empty: nothing stands between.
+    pub wrapper: Vec<String>,
 }
 
 impl Role {
@@ -57,7 +60,14 @@ impl Role {
     pub fn spawn(&self) -> anyhow::Result<Process> {
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         let program = program()?;
-        let mut command = Command::new(&program);
+        let mut command = match self.wrapper.split_first() {
+            None => Command::new(&program),
+            Some((wrapper, args)) => {
+                let mut command = Command::new(wrapper);
+                command.args(args).arg(&program);
+                command
+            }
+        };
         for (name, _) in std::env::vars_os() {
             // What the test itself is told is no setting of the program.
             if name.to_string_lossy().starts_with("TIDEMARK_") {

@@ -105,6 +105,7 @@ impl Embedded {
             env: Vec::new(),
             log: self.folder.0.join(format!("{name}.log")),
             admin: None,
+            wrapper: Vec::new(),
         }
     }
 }
@@ -366,6 +367,7 @@ impl Cluster {
             env,
             log: self.folder.0.join(format!("{name}.log")),
             admin: None,
+            wrapper: Vec::new(),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! nobody sends anything.
 //!
 //! Every few seconds one is appended to each partition; it was seen once the progress of the days' view has passed it. One that was
-//! acknowledged and is not seen within a minute is lost, which no number of ours may ever be.
+//! acknowledged and is not seen in time is lost, which no number of ours may ever be.
 
 use crate::ProgressWatch;
 use log::batch::Kind;
@@ -16,8 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 
-/// How long one is waited for.
-pub const CANARY_PATIENCE: Duration = Duration::from_secs(60);
 /// The key and the value of one: nobody reads them.
 const CANARY: &[u8] = b"canary";
 
@@ -31,7 +29,7 @@ pub struct Canaries {
     pub partitions: u32,
     /// From one to the next of a partition.
     pub interval: Duration,
-    /// After so long one is lost; [`CANARY_PATIENCE`].
+    /// After so long one is lost.
     pub patience: Duration,
     /// What is counted of them.
     pub metrics: CanaryMetrics,
@@ -62,7 +60,7 @@ impl CanaryMetrics {
             seen: counters("seen", "Canaries that the views have passed.")?,
             lost: counters(
                 "lost",
-                "Canaries that were acknowledged and not in the views after a minute.",
+                "Canaries that were acknowledged and not in the views within query.canary_patience_ms.",
             )?,
             latency: registry.histogram(
                 "tidemark_canary_latency_seconds",
@@ -121,7 +119,8 @@ impl Canaries {
             Ok(Err(_)) => {}
             Err(_) => {
                 self.metrics.lost.get(&[&label]).inc();
-                tracing::error!(%partition, next = next.0, "a canary was acknowledged and is not in the views after a minute");
+                let patience_ms = self.patience.as_millis() as u64;
+                tracing::error!(%partition, next = next.0, patience_ms, "a canary was acknowledged and is not in the views in time");
             }
         }
     }

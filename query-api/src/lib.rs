@@ -102,7 +102,7 @@ mod metrics;
 /// Records that count for nothing, to see how long the way of an event takes.
 mod canary;
 
-pub use canary::{CANARY_PATIENCE, Canaries, CanaryMetrics};
+pub use canary::{Canaries, CanaryMetrics};
 pub use ends::{Ends, LogEnds};
 pub use health::health_api;
 pub use letters::{AskRetention, LetterBytes, LogLetters, LogRecord, RecordAt, Retention};

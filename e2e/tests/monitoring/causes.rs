@@ -30,14 +30,6 @@ pub(crate) struct Step {
 /// Alerts, and labels that say of whom or of what.
 type Fires = &'static [(&'static str, &'static str)];
 
-/// Alerts whose cause is not made here, each with the reason. promtool shows alone that they fire and clear.
-pub(crate) const UNMADE: [&str; 2] = [
-    // Two canaries of one partition have to be lost, and `query` waits for each of them for a minute.
-    "TidemarkCanaryLost",
-    // The machine's disk would have to be filled; to mount a small one needs root. Where it is nearly full, this one fires all the time.
-    "TidemarkDiskFills",
-];
-
 /// Events that come at once: of more keys than fit into the memory of [`NARROW`].
 pub(crate) const BURST: u64 = 40_000;
 /// Records in a schema that nobody has asked the registry for.
@@ -102,6 +94,12 @@ pub(crate) const STEPS: &[Step] = &[
     ),
     step("the file as it was", |stage| stage.put_back(KEYS_FILE), &[]),
     step(
+        "a disk of which less than a tenth is free",
+        |stage| stage.disk.fill(),
+        &[("TidemarkDiskFills", r#"instance="disk""#)],
+    ),
+    step("room on it", |stage| stage.disk.empty(), &[]),
+    step(
         "requests without a key",
         nothing,
         &[(
@@ -152,6 +150,7 @@ pub(crate) const STEPS: &[Step] = &[
         "a transaction that another team holds open, and queries that ask for what is behind it",
         hold_a_transaction,
         &[
+            ("TidemarkCanaryLost", ""),
             ("TidemarkLaneBehind", r#"instance="aggregate-2""#),
             ("TidemarkRequestsFail", r#"job="tidemark-query""#),
         ],

@@ -1,6 +1,7 @@
 //! What is scraped: the services, one of them behind ways to the engines that can be cut, so that faults are its own and no engine is
-//! stopped; and a second `query` that has a certificate and asks for keys.
+//! stopped; a second `query` that has a certificate, asks for keys and is impatient; and a single process on a small disk.
 
+use super::disk::SmallDisk;
 use super::link::Link;
 use super::prometheus::Prometheus;
 use crate::services::Services;
@@ -23,6 +24,9 @@ use std::path::PathBuf;
 
 /// Milliseconds between canaries of a partition.
 const CANARY_MS: u64 = 500;
+/// Milliseconds between those of query-2, which waits as long for each: where none arrives, two are soon lost. They are rarer, since they must
+/// not hide the late ones of the other `query`: TidemarkCanaryLate wants one late in twenty.
+const IMPATIENT_CANARY_MS: u64 = 2000;
 /// Milliseconds that a transaction of aggregate-1 may take: longer than it stands still while another one has its partitions.
 const TRANSACTION_MS: u64 = 30_000;
 /// Days that the certificate is good for: longer than any rule wants.
@@ -40,7 +44,9 @@ pub(crate) struct Stage {
     pub(crate) services: Services,
     /// A `query` by the name of query-2, with a certificate and keys.
     pub(crate) guarded: Service,
-    /// Where plain requests to it are taken.
+    /// A single process whose disk can be filled.
+    pub(crate) disk: SmallDisk,
+    /// Where plain requests to query-2 are taken.
     pub(crate) tunnel: Port,
     /// The way to the broker.
     pub(crate) kafka: Proxy,
@@ -80,12 +86,14 @@ impl Stage {
         let listen = free_port();
         let guarded = Service::start(guarded(&world, listen)).unwrap();
         let tunnel = Port::tunnel(listen, &world.path(CERTIFICATE)).unwrap();
+        let disk = SmallDisk::start(&world);
         let prometheus = {
             let [first, second] = &services.aggregators;
             let jobs = [
                 ("tidemark-ingest", vec![&services.ingest]),
                 ("tidemark-aggregate", vec![first, second]),
                 ("tidemark-query", vec![&services.query, &guarded]),
+                ("tidemark-run", vec![&disk.service]),
             ];
             Prometheus::start(&world.path("prometheus"), &jobs).unwrap()
         };
@@ -93,6 +101,7 @@ impl Stage {
             prometheus,
             services,
             guarded,
+            disk,
             tunnel,
             kafka,
             store,
@@ -106,6 +115,7 @@ impl Stage {
     pub(crate) fn close(self) -> Cluster {
         drop(self.prometheus);
         self.guarded.process.stop(PATIENCE).unwrap();
+        self.disk.stop();
         self.services.stop();
         self.world
     }
@@ -140,7 +150,8 @@ fn guarded(world: &Cluster, listen: SocketAddr) -> Role {
         .with("TIDEMARK_HTTP__TLS__CERTIFICATE_FILE", file(CERTIFICATE))
         .with("TIDEMARK_HTTP__TLS__KEY_FILE", file(CERTIFICATE_KEY))
         .with("TIDEMARK_ACCESS__KEYS_FILE", file(KEYS_FILE))
-        .with("TIDEMARK_QUERY__CANARY_INTERVAL_MS", 0);
+        .with("TIDEMARK_QUERY__CANARY_INTERVAL_MS", IMPATIENT_CANARY_MS)
+        .with("TIDEMARK_QUERY__CANARY_PATIENCE_MS", IMPATIENT_CANARY_MS);
     role.args.push(format!("--listen={listen}"));
     role.args.push(format!("--admin-listen={admin}"));
     role.admin = Some(admin);
@@ -186,6 +197,6 @@ pub(crate) fn write_certificate(world: &Cluster, days: u32) -> Result<(), ErrorS
 }
 
 /// A port that is free now.
-fn free_port() -> SocketAddr {
+pub(crate) fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

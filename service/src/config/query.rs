@@ -38,6 +38,10 @@ pub struct Query {
     /// event takes and notices when it is broken; 0: none. `run` sends none.
     /// Default 5000; `TIDEMARK_QUERY__CANARY_INTERVAL_MS`.
     pub canary_interval_ms: u64,
+    /// Milliseconds that a canary is waited for: one that was acknowledged and is not in the views by then is lost. At most 120,000, since
+    /// TidemarkCanaryLost looks for two of one partition within five minutes.
+    /// Default 60,000; `TIDEMARK_QUERY__CANARY_PATIENCE_MS`.
+    pub canary_patience_ms: u64,
 }
 
 impl Default for Query {
@@ -51,6 +55,7 @@ impl Default for Query {
             live_patience_ms: 10_000,
             redrive_tries: 5,
             canary_interval_ms: 5000,
+            canary_patience_ms: 60_000,
         }
     }
 }
@@ -78,6 +83,8 @@ impl Query {
         checks.range("query.live_heartbeat_ms", self.live_heartbeat_ms, 100, 3_600_000);
         checks.range("query.redrive_tries", self.redrive_tries, 1, 1000);
         checks.range("query.canary_interval_ms", self.canary_interval_ms, 0, 3_600_000);
+        // A partition waits for one at a time, and two that are lost must lie within the five minutes of TidemarkCanaryLost.
+        checks.range("query.canary_patience_ms", self.canary_patience_ms, 100, 120_000);
         checks.range("query.live_patience_ms", self.live_patience_ms, 100, 3_600_000);
     }
 }
