@@ -3,6 +3,8 @@
 
 // All that a generated client makes of the document.
 mod generated;
+// The page of the documentation that is made of it.
+mod page;
 
 use crate::access::create;
 use crate::rig::Rig;

@@ -108,7 +108,7 @@ impl IntoParams for Zone {
 
 impl IntoParams for Bucket {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let about = "How long a bucket is. Of buckets shorter than a day a document has 10,000 at most, an export 100,000.";
+        let about = "How long a bucket is; `1d` without it. Of buckets shorter than a day a document has 10,000 at most, an export 100,000.";
         vec![query(
             "bucket",
             about,
@@ -148,7 +148,7 @@ impl IntoParams for After {
             query("after", about, text(None)),
             query(
                 "wait",
-                "How long to wait for `after`: `1500` and `1500ms` are milliseconds, `5s` seconds; `query.wait_limit_ms` (30 s) at most.",
+                "How long to wait for `after`: `1500` and `1500ms` are milliseconds, `5s` seconds; `query.wait_limit_ms` (30 s) at most. Without it no time.",
                 text(Some(DURATION)),
             ),
         ]

@@ -38,7 +38,7 @@ pub(crate) struct Answer {
     description = "When the time to wait is over, the answer is what is known then.",
     params(
         ("receipt" = String, Path, description = "`receipt` of an answer to events."),
-        ("wait" = Option<String>, Query, pattern = "^[0-9]{1,6}(ms|s)?$", description = "How long to wait until it is counted, such as `1500` (milliseconds) or `5s`; `query.wait_limit_ms` (30 s) at most."),
+        ("wait" = Option<String>, Query, pattern = "^[0-9]{1,6}(ms|s)?$", description = "How long to wait until it is counted, such as `1500` (milliseconds) or `5s`; `query.wait_limit_ms` (30 s) at most. Without it no time."),
     ),
     responses((status = 200, description = "How far they are.", body = Answer)),
     extensions(("x-problems" = json!([

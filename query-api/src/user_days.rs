@@ -63,7 +63,7 @@ pub(crate) struct ByDay {
     params(
         User, Span,
         described::Types, Form,
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "Lines of a page."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "Lines of a page; all without it."),
         Cursor, After, Known,
     ),
     responses(

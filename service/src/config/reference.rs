@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     include_str!("../config.rs"),
     include_str!("http.rs"),
     include_str!("access.rs"),
@@ -17,6 +17,7 @@ const SOURCES: [&str; 8] = [
     include_str!("store.rs"),
     include_str!("aggregator.rs"),
     include_str!("query.rs"),
+    include_str!("traces.rs"),
 ];
 
 const HEAD: &str = "# Settings
