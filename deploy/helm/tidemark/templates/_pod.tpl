@@ -54,6 +54,9 @@ TIDEMARK_STORE__NODES: {{ required "store.nodes is not set" $values.store.nodes 
 {{- if has .role (list "ingest" "query") }}
 TIDEMARK_HTTP__LISTEN: 0.0.0.0:8080
 TIDEMARK_ACCESS__KEYS_FILE: {{ $folder }}/keys/keys.jsonl
+{{- if and (eq .role "ingest") $login.liveEventSecret }}
+TIDEMARK_HTTP__LIVE_EVENT_SECRET_FILE: {{ $folder }}/login/live-event-secret
+{{- end }}
 {{- if $values.http.tlsSecret }}
 TIDEMARK_HTTP__TLS__CERTIFICATE_FILE: {{ $folder }}/http/tls.crt
 TIDEMARK_HTTP__TLS__KEY_FILE: {{ $folder }}/http/tls.key
@@ -92,6 +95,17 @@ TIDEMARK_STORE__TLS__CA_FILE: {{ $folder }}/store-ca/ca.crt
 TIDEMARK_STORE__USERNAME: {{ $login.storeUser | quote }}
 TIDEMARK_STORE__PASSWORD_FILE: {{ $folder }}/login/store-password
 {{- end }}
+{{- if and $values.traces.endpoint (ne .role "migrate") }}
+TIDEMARK_TRACES__ENDPOINT: {{ $values.traces.endpoint | quote }}
+{{- end }}
+{{- end }}
+
+{{/* How long a stop may take, in seconds: http.drain_delay_ms, then requests, lanes and projector, http.drain_deadline_ms each. Around them 5 s before
+     the signal, and 10 for a question that a broker does not answer. */}}
+{{- define "tidemark.grace" -}}
+{{- $deadline := get .Values.settings "http.drain_deadline_ms" | default 20000 | int64 -}}
+{{- $delay := get .Values.settings "http.drain_delay_ms" | default 0 | int64 -}}
+{{- add 15 (div (add (mul 3 $deadline) $delay 999) 1000) -}}
 {{- end }}
 
 {{/* The pod of a role. */}}
@@ -100,11 +114,15 @@ TIDEMARK_STORE__PASSWORD_FILE: {{ $folder }}/login/store-password
 {{- $own := get $values .role -}}
 {{- $serves := has .role (list "ingest" "query") -}}
 {{- $secrets := include "tidemark.secrets" . | fromYaml -}}
+{{- $resources := $own.resources | default (dict "requests" (dict "cpu" "100m" "memory" "64Mi") "limits" (dict "memory" "256Mi")) -}}
+{{- if and (eq .role "aggregate") (not $own.spill.storageClass) }}
+{{- /* So that a node is chosen whose disk has that room. */}}
+{{- $resources = merge (deepCopy $resources) (dict "requests" (dict "ephemeral-storage" $own.spill.size)) -}}
+{{- end -}}
 # Else a Service called tidemark would put variables into the pod that begin with TIDEMARK_, and the program refuses those it does not know.
 enableServiceLinks: false
 automountServiceAccountToken: false
-# Before its drain 5 s; requests, lanes and projector 20 s each, as http.drain_deadline_ms says: raise this with it.
-terminationGracePeriodSeconds: 75
+terminationGracePeriodSeconds: {{ include "tidemark.grace" .root }}
 {{- with $values.image.pullSecrets }}
 imagePullSecrets: {{ toJson . }}
 {{- end }}
@@ -139,6 +157,11 @@ containers:
       - --set
       - {{ printf "%s=%s" $key (kindIs "string" $value | ternary $value (toJson $value)) | quote }}
       {{- end }}
+      {{- if eq .role "migrate" }}
+      {{- range $own.args }}
+      - {{ quote . }}
+      {{- end }}
+      {{- end }}
     env:
       {{- range $name, $value := include "tidemark.environment" . | fromYaml }}
       - {name: {{ $name }}, value: {{ $value | quote }}}
@@ -148,7 +171,7 @@ containers:
       - name: TIDEMARK_KAFKA__INSTANCE_ID
         valueFrom: {fieldRef: {fieldPath: metadata.name}}
       {{- end }}
-    resources: {{ $own.resources | default (dict "requests" (dict "cpu" "100m" "memory" "64Mi") "limits" (dict "memory" "256Mi")) | toJson }}
+    resources: {{ toJson $resources }}
     securityContext:
       allowPrivilegeEscalation: false
       readOnlyRootFilesystem: true
