@@ -9,7 +9,7 @@ use anyhow::Context;
 use log::kafka::{Admin, KafkaAppender, KafkaChainReader, KafkaLane, KafkaReader, Login, Settings};
 use log::{Appender, ChainReader, Lane, LogError, LogReader};
 use query_api::Retention;
-use schemas::generation::{FOLD_VERSION, Generation};
+use schemas::generation::Generation;
 use service::config::{self, Config, Consistency};
 use service::shutdown::Shutdown;
 use std::sync::Arc;
@@ -70,15 +70,7 @@ pub(crate) fn follow_password(config: &Config, settings: &Settings, shutdown: &S
 pub(crate) async fn generation(settings: &Settings, shutdown: &Shutdown) -> anyhow::Result<Generation> {
     loop {
         match look(settings) {
-            Ok(Some(generation)) => {
-                anyhow::ensure!(
-                    generation.fold_version == FOLD_VERSION,
-                    "generation {} was made by fold version {}, this release has {FOLD_VERSION}: use the release it was made with",
-                    generation.number,
-                    generation.fold_version
-                );
-                return Ok(generation);
-            }
+            Ok(Some(generation)) => return Ok(generation),
             Ok(None) => anyhow::bail!(Ended::not_there(
                 "there is no generation yet: run `tidemark migrate` first"
             )),

@@ -44,7 +44,7 @@ pub(crate) fn run(
 ) -> anyhow::Result<u8> {
     runtime.block_on(async {
         let world = World::new(config, shutdown)?;
-        let listener = world.listen().await?;
+        let port = world.listen().await?;
         let admin = world.open_admin().await?;
         let (log, generation) = embedded::open(config)?;
         let store = embedded::open_store(config, &generation).await?;
@@ -80,8 +80,8 @@ pub(crate) fn run(
             "run",
         );
         let router = routes.merge(console::router(console::Parts { takes_events: true }));
-        let address = listener.local_addr()?.to_string();
-        let serving = world.serve(listener, router.clone());
+        let address = port.address()?.to_string();
+        let serving = world.serve(port, router.clone());
         let loading = async {
             match file {
                 Some(file) => load::load(&router, file, &address).await,
@@ -110,7 +110,7 @@ pub(crate) fn ingest(runtime: &Runtime, config: &Config, shutdown: &Shutdown) ->
         let world = World::new(config, shutdown)?;
         settings.statistics = Some(gauges::kafka(&world.metrics)?);
         kafka::follow_password(config, &settings, shutdown);
-        let listener = world.listen().await?;
+        let port = world.listen().await?;
         let admin = world.open_admin().await?;
         let generation = kafka::generation(&settings, shutdown).await?;
         let schema_id = generation
@@ -124,7 +124,7 @@ pub(crate) fn ingest(runtime: &Runtime, config: &Config, shutdown: &Shutdown) ->
         };
         let told = later_outcomes(&world, &generation, settings)?;
         let router = mounted(ingest_part(&world, target, told)?, "ingest");
-        world.serve(listener, router).await?;
+        world.serve(port, router).await?;
         finish(&world, None, admin).await
     })
 }
@@ -175,7 +175,7 @@ pub(crate) fn query(runtime: &Runtime, config: &Config, shutdown: &Shutdown) -> 
         let world = World::new(config, shutdown)?;
         settings.statistics = Some(gauges::kafka(&world.metrics)?);
         kafka::follow_password(config, &settings, shutdown);
-        let listener = world.listen().await?;
+        let port = world.listen().await?;
         let admin = world.open_admin().await?;
         let generation = kafka::generation(&settings, shutdown).await?;
         let store = kafka::open_store(config, &generation, StoreAccess::Reads, shutdown).await?;
@@ -199,7 +199,7 @@ pub(crate) fn query(runtime: &Runtime, config: &Config, shutdown: &Shutdown) -> 
             "query",
         );
         let router = routes.merge(console::router(console::Parts { takes_events: false }));
-        world.serve(listener, router).await?;
+        world.serve(port, router).await?;
         finish(&world, None, admin).await
     })
 }

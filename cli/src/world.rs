@@ -33,8 +33,20 @@ pub(crate) struct World<'a> {
     pub(crate) started: Condition,
     pub(crate) shutdown: Shutdown,
     access: Access,
-    certificate: Option<Certificate>,
     admin_shutdown: Shutdown,
+}
+
+/// The public port, and the certificate that it shows, if it has one.
+pub(crate) struct Port {
+    listener: TcpListener,
+    certificate: Option<Certificate>,
+}
+
+impl Port {
+    /// Where it is.
+    pub(crate) fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
 }
 
 impl<'a> World<'a> {
@@ -43,14 +55,11 @@ impl<'a> World<'a> {
         // What is named must be there, so that a mount that failed opens nothing.
         let must_be = config.access.keys_file.is_some();
         let access = Access::open(&config.keys_file(), must_be, &PUBLIC, &metrics)?;
-        let certificate = Certificate::open(&config.http.tls, &metrics)
-            .map_err(|error| Ended::setting(error.to_string()))?;
         let readiness = Readiness::new(shutdown);
         Ok(Self {
             config,
             metrics,
             access,
-            certificate,
             started: readiness.condition("start"),
             readiness,
             shutdown: shutdown.clone(),
@@ -78,14 +87,21 @@ impl<'a> World<'a> {
         service::access::keys_api(self.access.clone())
     }
 
-    /// Opens the public port.
-    pub(crate) async fn listen(&self) -> anyhow::Result<TcpListener> {
-        bind("http.listen", self.config.http.listen).await
+    /// Opens the public port. Its certificate is read here: a role without the port has no use for it, and must not warn of its end.
+    pub(crate) async fn listen(&self) -> anyhow::Result<Port> {
+        let http = &self.config.http;
+        let certificate =
+            Certificate::open(&http.tls, &self.metrics).map_err(|error| Ended::setting(error.to_string()))?;
+        let listener = bind("http.listen", http.listen).await?;
+        Ok(Port {
+            listener,
+            certificate,
+        })
     }
 
     /// Serves until asked to stop, then until the requests under way are answered or the deadline passed.
-    pub(crate) async fn serve(&self, listener: TcpListener, router: Router) -> anyhow::Result<()> {
-        let address = listener.local_addr()?;
+    pub(crate) async fn serve(&self, port: Port, router: Router) -> anyhow::Result<()> {
+        let address = port.address()?;
         let keys = self.config.keys_file();
         match self.access.is_open() {
             true => tracing::warn!(
@@ -104,8 +120,8 @@ impl<'a> World<'a> {
         let metrics = service::http::Metrics::new(&self.metrics)?;
         let (access, limits) = (self.access.clone(), &self.config.http);
         let watching = tokio::spawn(access.clone().watch(self.shutdown.clone()));
-        let listener = Listener::from(listener).with(self.certificate.clone());
-        if let Some(certificate) = self.certificate.clone() {
+        let listener = Listener::from(port.listener).with(port.certificate.clone());
+        if let Some(certificate) = port.certificate {
             tokio::spawn(certificate.watch(self.shutdown.clone()));
         }
         self.started.ready();

@@ -49,6 +49,12 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Names a certificate that is not there.
+const NO_CERTIFICATE: [&str; 2] = [
+    "--set=http.tls.certificate_file=no-such-file",
+    "--set=http.tls.key_file=no-such-file",
+];
+
 #[test]
 fn a_bad_setting_ends_it_with_64_before_a_port_opens() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -59,6 +65,7 @@ fn a_bad_setting_ends_it_with_64_before_a_port_opens() {
         &["run", "--set", "no.such=1"],
         &["run", "--listen", "0.0.0.0:1"],
         &["run", "--listen", taken.as_str()],
+        &["run", NO_CERTIFICATE[0], NO_CERTIFICATE[1]],
         &["ingest"],
         &["query", "--set", "kafka.brokers=127.0.0.1:1"],
         &[
@@ -183,7 +190,9 @@ fn a_role_that_is_stopped_while_it_waits_for_kafka_ends_with_75() {
             "--set=registry.url=http://127.0.0.1:1",
         ];
         let args = [role, "--listen", &listen, "--admin-listen", &admin];
-        let running = started(&[&args[..], &nobody].concat(), &folder.path().join(role));
+        // Without a public port nobody needs its certificate.
+        let tls: &[&str] = if role == "aggregate" { &NO_CERTIFICATE } else { &[] };
+        let running = started(&[&args[..], &nobody, tls].concat(), &folder.path().join(role));
         let (status, said) = readiness(&admin);
         assert_eq!(status, 503, "{said}");
         assert!(said.contains("starting") && !said.contains("draining"), "{said}");

@@ -2,7 +2,7 @@
 //! nobody sends anything.
 //!
 //! Every few seconds one is appended to each partition; it was seen once the progress of the days' view has passed it. One that was
-//! acknowledged and is not seen in time is lost, which no number of ours may ever be.
+//! acknowledged and is not seen in time is lost, which no number of ours may ever be. One that the log does not acknowledge is refused.
 
 use crate::ProgressWatch;
 use log::batch::Kind;
@@ -40,6 +40,7 @@ pub struct CanaryMetrics {
     sent: Family<IntCounter>,
     seen: Family<IntCounter>,
     lost: Family<IntCounter>,
+    refused: Family<IntCounter>,
     latency: Histogram,
 }
 
@@ -62,6 +63,7 @@ impl CanaryMetrics {
                 "lost",
                 "Canaries that were acknowledged and not in the views within query.canary_patience_ms.",
             )?,
+            refused: counters("refused", "Canaries that the log did not acknowledge.")?,
             latency: registry.histogram(
                 "tidemark_canary_latency_seconds",
                 "From the wish to append a canary until the views have passed it.",
@@ -89,16 +91,24 @@ impl Canaries {
     async fn send_all(&self, partition: Partition) {
         let mut ticks = tokio::time::interval(self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut was_refused = false;
         loop {
             ticks.tick().await;
             let sent = Instant::now();
             let mut chunk = Chunk::new(partition);
             chunk.set_kind(Kind::Canary);
             chunk.push(CANARY, CANARY);
-            match self.appender.append(chunk).await {
+            let appended = self.appender.append(chunk).await;
+            match (&appended, was_refused) {
+                (Err(error), false) => tracing::warn!(%partition, %error, "the log takes no canary"),
+                (Ok(_), true) => tracing::info!(%partition, "the log takes canaries again"),
+                _ => {}
+            }
+            was_refused = appended.is_err();
+            match appended {
                 Ok(appended) => self.wait(partition, appended.next, sent).await,
-                // That the log is away others say; here nothing was accepted, so nothing can be lost.
-                Err(error) => tracing::debug!(%partition, %error, "a canary was not appended"),
+                // Nothing was accepted, so nothing can be lost.
+                Err(_) => self.metrics.refused.get(&[&partition.to_string()]).inc(),
             }
         }
     }

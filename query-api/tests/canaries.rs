@@ -74,21 +74,20 @@ async fn a_canary_is_seen_once_the_views_have_passed_it_and_lost_when_they_do_no
 }
 
 #[tokio::test]
-async fn while_the_log_is_away_no_canary_is_sent_and_none_is_lost() {
+async fn while_the_log_is_away_canaries_are_refused_and_none_is_sent_or_lost() {
     let fixture = Fixture::new().await;
     fixture.log.set_away(true);
     let registry = start(&fixture, Duration::from_millis(10));
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let text = registry.render();
-    let counts = text
-        .lines()
-        .filter(|line| line.starts_with("tidemark_canary_") && line.contains("partition=\"0\""));
-    let counts: Vec<&str> = counts.collect();
-    assert!(
-        counts.len() == 3 && counts.iter().all(|line| line.ends_with(" 0")),
-        "{counts:?}"
-    );
+    let count = |what: &str| {
+        let series = format!("tidemark_canary_{what}_total{{partition=\"0\"}}");
+        value(&registry, &series)
+    };
+    until(|| count("refused") > 2).await;
+    assert_eq!(["sent", "seen", "lost"].map(count), [0; 3]);
     fixture.log.set_away(false);
-    until(|| value(&registry, "tidemark_canary_sent_total{partition=\"0\"}") > 0).await;
+    until(|| count("sent") > 0).await;
+    let refused = count("refused");
+    until(|| count("sent") > 2).await;
+    assert_eq!(count("refused"), refused);
     fixture.shutdown.begin();
 }

@@ -1,7 +1,10 @@
 //! The admin port: is it alive, is it ready, and its metrics.
 //!
 //! It must answer while everything else is stuck or draining. So it depends on nothing but memory, and is stopped
-//! last: give it a [`Shutdown`] of its own, begun after the drain, else nobody sees readiness fall.
+//! last: give it a [`Shutdown`] of its own, begun after the drain, else nobody sees readiness fall. Metrics alone ask more, as how full the
+//! disk is: they are written on threads that may block, so that a mount that hangs stops them and nothing else.
+
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -10,15 +13,18 @@ use axum::{Json, Router};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, RETRY_AFTER};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::config::Http;
-use crate::http;
+use crate::http::{self, Problem};
 use crate::metrics::{self, Registry};
 use crate::readiness::Readiness;
 use crate::shutdown::Shutdown;
 
 /// Connections at one time: probes and a scraper or two.
 const CONNECTIONS: usize = 64;
+/// Scrapes at one time. One that hangs keeps its thread, though whoever asked has gone: the bound keeps the next ones from taking all threads.
+const SCRAPES: usize = 4;
 /// Milliseconds that a scrape in hand has to finish at the end.
 const DRAIN_DEADLINE_MS: u64 = 1000;
 
@@ -26,6 +32,7 @@ const DRAIN_DEADLINE_MS: u64 = 1000;
 struct Parts {
     readiness: Readiness,
     metrics: Registry,
+    scrapes: Arc<Semaphore>,
 }
 
 /// Serves `/live`, `/ready` and `/metrics` until `shutdown`, which should begin after the drain of all else.
@@ -48,11 +55,16 @@ pub async fn serve(
         let count = conditions.iter().filter(|line| !line.ready).count();
         unmet.set(i64::try_from(count).unwrap_or(i64::MAX));
     });
+    let parts = Parts {
+        readiness,
+        metrics,
+        scrapes: Arc::new(Semaphore::new(SCRAPES)),
+    };
     let router = Router::new()
         .route("/live", get(live))
         .route("/ready", get(ready))
         .route("/metrics", get(render))
-        .with_state(Parts { readiness, metrics });
+        .with_state(parts);
     let limits = Http {
         connections: CONNECTIONS,
         request_queue: CONNECTIONS,
@@ -79,14 +91,37 @@ async fn ready(State(parts): State<Parts>) -> Response {
     }
 }
 
-async fn render(State(parts): State<Parts>) -> Response {
-    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], parts.metrics.render()).into_response()
+async fn render(State(Parts { metrics, scrapes, .. }): State<Parts>) -> Response {
+    let Ok(place) = scrapes.try_acquire_owned() else {
+        return Problem::unavailable(
+            "too_busy",
+            "Too many requests are being worked on",
+            http::RETRY_AFTER_S,
+        )
+        .detail("earlier questions for the metrics are not answered yet: does the disk of the data folder answer?")
+        .into_response();
+    };
+    let rendered = tokio::task::spawn_blocking(move || {
+        let text = metrics.render();
+        drop(place);
+        text
+    });
+    match rendered.await {
+        Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(_) => Problem::internal().into_response(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::http::testing::{exchange, get, listener};
+    use std::sync::mpsc;
+    use std::time::{Duration, Instant};
+    use tokio::task::JoinSet;
+
+    /// How long the scrape of a test hangs, unless it is let go.
+    const HANGS: Duration = Duration::from_secs(10);
 
     #[tokio::test]
     async fn readiness_falls_with_the_wish_to_stop_and_is_still_served() {
@@ -132,6 +167,40 @@ mod tests {
         .await;
         assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
 
+        admin.begin();
+        served.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_scrape_that_hangs_stops_nothing_else_and_few_hang_at_one_time() {
+        let (listener, address) = listener().await;
+        let (work, admin) = (Shutdown::new(), Shutdown::new());
+        let metrics = Registry::new().unwrap();
+        let (go, hangs) = mpsc::channel::<()>();
+        metrics.before_render(move || {
+            let _ = hangs.recv_timeout(HANGS);
+        });
+        let begun = Instant::now();
+        let served = tokio::spawn(serve(listener, Readiness::new(&work), metrics, admin.clone()));
+
+        let mut scrapes = JoinSet::new();
+        for _ in 0..=SCRAPES {
+            scrapes.spawn(get(address, "/metrics"));
+        }
+        let first = scrapes.join_next().await.unwrap().unwrap();
+        assert!(
+            first.starts_with("HTTP/1.1 503") && first.contains("/problems/too_busy"),
+            "{first}"
+        );
+        assert!(get(address, "/live").await.starts_with("HTTP/1.1 200"));
+        assert!(begun.elapsed() < HANGS, "it was waited for a scrape");
+        // Whoever was first hangs no more, nor do those behind.
+        drop(go);
+        while let Some(answer) = scrapes.join_next().await {
+            let answer = answer.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+        assert!(get(address, "/metrics").await.starts_with("HTTP/1.1 200"));
         admin.begin();
         served.await.unwrap().unwrap();
     }

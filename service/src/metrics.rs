@@ -218,13 +218,14 @@ impl Registry {
         Family::new(labels, |values| Ok(vec.get_metric_with_label_values(values)?))
     }
 
-    /// Has `ask` called before everything is written out: it sets metrics of what others measure. It must not block.
+    /// Has `ask` called before everything is written out: it sets metrics of what others measure. While it
+    /// blocks, as on a disk that does not answer, nothing is written out and nothing added.
     pub fn before_render(&self, ask: impl Fn() + Send + 'static) {
         let mut asked = self.asked.0.lock().unwrap_or_else(PoisonError::into_inner);
         asked.push(Box::new(ask));
     }
 
-    /// Everything, as text; of type [`CONTENT_TYPE`].
+    /// Everything, as text; of type [`CONTENT_TYPE`]. It may block: an async caller gives it a thread that may.
     ///
     /// What cannot be encoded is left out and logged: half of the metrics are better than none.
     #[must_use]

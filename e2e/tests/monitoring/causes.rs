@@ -179,7 +179,10 @@ pub(crate) const STEPS: &[Step] = &[
     step(
         "the broker away",
         |stage| stage.kafka.cut(),
-        &[("TidemarkKafkaAway", r#"instance="aggregate-1""#)],
+        &[
+            ("TidemarkKafkaAway", r#"instance="aggregate-1""#),
+            ("TidemarkCanaryRefused", r#"instance="query-2""#),
+        ],
     ),
     step("the broker back", |stage| stage.kafka.heal(), &[]),
     step(

@@ -1,5 +1,6 @@
 //! What is scraped: the services, one of them behind ways to the engines that can be cut, so that faults are its own and no engine is
-//! stopped; a second `query` that has a certificate, asks for keys and is impatient; and a single process on a small disk.
+//! stopped; a second `query` behind the same way to the broker, which has a certificate, asks for keys and is impatient; and a single process
+//! on a small disk.
 
 use super::disk::SmallDisk;
 use super::link::Link;
@@ -42,7 +43,7 @@ pub(crate) struct Stage {
     pub(crate) prometheus: Prometheus,
     /// Of the aggregators, aggregate-1 comes by the ways below to the engines.
     pub(crate) services: Services,
-    /// A `query` by the name of query-2, with a certificate and keys.
+    /// A `query` by the name of query-2, with a certificate and keys. It comes by the way below to the broker.
     pub(crate) guarded: Service,
     /// A single process whose disk can be filled.
     pub(crate) disk: SmallDisk,
@@ -84,7 +85,7 @@ impl Stage {
         write_certificate(&world, GOOD_DAYS).unwrap();
         make_key(&world);
         let listen = free_port();
-        let guarded = Service::start(guarded(&world, listen)).unwrap();
+        let guarded = Service::start(guarded(&world, listen, &kafka)).unwrap();
         let tunnel = Port::tunnel(listen, &world.path(CERTIFICATE)).unwrap();
         let disk = SmallDisk::start(&world);
         let prometheus = {
@@ -142,11 +143,12 @@ pub(crate) fn registry(world: &Cluster) -> (SocketAddr, String) {
     (address.parse().unwrap(), path.to_owned())
 }
 
-fn guarded(world: &Cluster, listen: SocketAddr) -> Role {
+fn guarded(world: &Cluster, listen: SocketAddr, kafka: &Proxy) -> Role {
     let admin = free_port();
     let file = |name| world.path(name).display().to_string();
     let mut role = world
         .role("query-2", "query")
+        .with("TIDEMARK_KAFKA__BROKERS", kafka.address())
         .with("TIDEMARK_HTTP__TLS__CERTIFICATE_FILE", file(CERTIFICATE))
         .with("TIDEMARK_HTTP__TLS__KEY_FILE", file(CERTIFICATE_KEY))
         .with("TIDEMARK_ACCESS__KEYS_FILE", file(KEYS_FILE))

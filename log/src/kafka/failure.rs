@@ -32,6 +32,9 @@ pub(super) fn append_error(failure: &Failure) -> AppendError {
         Code::MessageSizeTooLarge | Code::InvalidMessageSize | Code::InvalidRecord => {
             AppendError::Refused(failure.to_string())
         }
+        Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
+            AppendError::Unavailable(format!("{failure}: {NO_RIGHT}"))
+        }
         _ => AppendError::Unavailable(failure.to_string()),
     }
 }
@@ -39,4 +42,21 @@ pub(super) fn append_error(failure: &Failure) -> AppendError {
 /// A failure that ends a transactional producer.
 pub(super) fn fatal(doing: &str, failure: &Failure) -> CommitError {
     CommitError::Fatal(format!("{doing}: {failure}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_append_is_told_who_gives_the_right() {
+        let error = append_error(&Failure {
+            code: Code::TopicAuthorizationFailed,
+            text: "Broker: Topic authorization failed".to_owned(),
+            fatal: false,
+            abort: false,
+        });
+        assert!(matches!(error, AppendError::Unavailable(_)));
+        assert!(error.to_string().ends_with(NO_RIGHT), "{error}");
+    }
 }

@@ -21,8 +21,8 @@ use uuid::Uuid;
 const KEY: &[u8] = b"generation";
 /// The topic's only partition.
 const PARTITION: Partition = Partition(0);
-/// What to do where the log is another one.
-const ANEW: &str = "make a new generation with `tidemark migrate`";
+/// What to do where the log is another one, or the fold is. Under the same names `migrate` finds this generation again, and refuses it as well.
+const ANEW: &str = "begin anew by `tidemark migrate` under another kafka.prefix, kafka.group and store.keyspace (docs/operations.md, The log)";
 /// How long one look for the report of a write waits.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -103,7 +103,7 @@ impl Admin {
         if generation.fold_version != FOLD_VERSION {
             let (number, version) = (generation.number, generation.fold_version);
             return wrong(format!(
-                "generation {number} was folded by version {version} and this release has {FOLD_VERSION}: run the release that made it, or {ANEW}"
+                "generation {number} was folded by version {version} and this release has {FOLD_VERSION}: start the release that made it, or {ANEW}"
             ));
         }
         if generation.partitioner != PARTITIONER {
@@ -160,6 +160,37 @@ impl Admin {
                 "the topic {name} {}: records may be missing or wrongly stamped; set it back, and audit",
                 faults.join(" and ")
             )),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::kafka::Settings;
+    use schemas::key::Secret;
+
+    #[test]
+    fn another_fold_is_refused_with_what_helps() {
+        // Nobody is asked before the versions are compared.
+        let admin = Admin::new(&Settings::new("127.0.0.1:1", 1)).unwrap();
+        let refused = admin.check(&Generation {
+            layout: 1,
+            number: 1,
+            partitions: 1,
+            events_id: Uuid::nil(),
+            changelog_id: Uuid::nil(),
+            partitioner: PARTITIONER.to_owned(),
+            secret: Secret([7; 32]),
+            user_buckets: 1,
+            fold_version: FOLD_VERSION - 1,
+            schema_id: None,
+            schema_digest: String::new(),
+        });
+        let words = refused.unwrap_err().to_string();
+        for helps in ["start the release that made it", "another kafka.prefix"] {
+            assert!(words.contains(helps), "{words}");
         }
     }
 }

@@ -13,8 +13,9 @@ use super::check::Checks;
 use super::links::{self, Tls};
 use super::redact;
 
-/// Properties that we set ourselves; another value would break exactly-once or belongs to a setting of ours.
-const OURS: [&str; 26] = [
+/// Properties that we set ourselves; another value would break exactly-once, fill the memory (with statistics that nobody takes), or belongs to a
+/// setting of ours.
+const OURS: [&str; 27] = [
     "acks",
     "auto.offset.reset",
     "bootstrap.servers",
@@ -39,6 +40,7 @@ const OURS: [&str; 26] = [
     "ssl.key.location",
     "enable.ssl.certificate.verification",
     "ssl.endpoint.identification.algorithm",
+    "statistics.interval.ms",
     "transaction.timeout.ms",
     "transactional.id",
 ];
@@ -239,8 +241,7 @@ impl Kafka {
         self.tls.check("kafka.tls", checks);
         self.sasl.check(self.tls.enabled, checks);
         for (name, value) in &self.extra {
-            let reason =
-                "is set by tidemark itself: exactly-once depends on it, or it has a setting of its own";
+            let reason = "is set by tidemark itself: exactly-once or its memory depends on it, or it has a setting of its own";
             checks.that(
                 !OURS.contains(&name.as_str()),
                 &format!("kafka.extra.{name}"),

@@ -281,6 +281,9 @@ fn a_property_that_exactly_once_rests_on_is_refused() {
         text.contains("kafka.extra.sasl.password") && !text.contains("hunter2"),
         "{text}"
     );
+    // Most clients are asked for none, and they would pile up.
+    let text = refused(None, &[], &[("kafka.extra.statistics.interval.ms", "1000")]);
+    assert!(text.contains("kafka.extra.statistics.interval.ms"), "{text}");
 }
 
 #[test]

@@ -92,6 +92,20 @@ const ADVICE: [(&str, &str); 6] = [
     ),
 ];
 
+/// Words of a connection that a node left waiting, closed or reset: so does one that speaks TLS with whoever does not.
+const MAYBE_TLS: [&str; 7] = [
+    // Ours, of `session::open`.
+    "connecting took more than",
+    "early eof",
+    "reset by peer",
+    "Broken pipe",
+    "closed",
+    // The driver's, where it learnt of the end before it asked anything.
+    "connection was already broken",
+    // An alert of TLS, taken for a frame.
+    "marked as coming from a client",
+];
+
 /// Why no session could be made.
 pub(super) fn refused(error: &dyn std::error::Error, doubt: &Doubt, config: &Config) -> Error {
     // The words that matter are the innermost.
@@ -115,8 +129,9 @@ pub(super) fn advised(mut words: String, doubt: &Doubt, config: &Config) -> Erro
     let known = ADVICE.iter().copied().find(|(known, _)| words.contains(known));
     let advice = match known {
         Some((_, advice)) => advice,
-        // A node that speaks TLS lets whoever does not wait, or closes the connection.
-        None if config.tls.is_none() => "if the nodes speak TLS, set store.tls.enabled",
+        None if config.tls.is_none() && MAYBE_TLS.iter().any(|said| words.contains(said)) => {
+            "if the nodes speak TLS, set store.tls.enabled"
+        }
         None => return Error::Away(words),
     };
     Error::Away(format!("{words}: {advice}"))
@@ -153,5 +168,38 @@ impl AuthenticatorSession for Silent {
 
     async fn success(&mut self, _token: Option<&[u8]>) -> Result<(), AuthError> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tls_is_advised_where_it_may_be_that_and_nowhere_else() {
+        let plain = Config::new(vec!["127.0.0.1:9042".to_owned()], "tidemark", 1, 1);
+        let said =
+            |words: &str, config: &Config| advised(words.to_owned(), &Doubt::default(), config).to_string();
+        for words in [
+            "connecting took more than 5000 ms",
+            "Connection broken, reason: Failed to deserialize frame: Failed to read the frame header: early eof",
+            "Failed to read the frame header: Connection reset by peer (os error 104)",
+            "Connection was closed before body was read: missing 3 out of 9",
+        ] {
+            assert!(said(words, &plain).ends_with("set store.tls.enabled"), "{words}");
+        }
+        for words in [
+            "Control connection pool error: The pool is broken; Last connection failed with: Connection refused (os error 111)",
+            "Couldn't resolve any hostname: [\"nowhere:9042\"]",
+            "No route to host (os error 113)",
+        ] {
+            assert!(said(words, &plain).ends_with(words), "{words}");
+        }
+        let encrypted = Config {
+            tls: Some(Tls::default()),
+            ..plain
+        };
+        let late = "connecting took more than 5000 ms";
+        assert!(said(late, &encrypted).ends_with(late));
     }
 }

@@ -15,6 +15,9 @@ use std::time::Duration;
 /// The first pause before a request is tried again, and the longest.
 const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
 
+/// How Cassandra begins to say that it cannot read `system_auth`, under the very code of a right that lacks (its `Roles` and `CassandraAuthorizer`).
+const NOT_LOOKED_UP: &str = "Unable to perform auth";
+
 /// Opens a session, within `connect_timeout`.
 pub(super) async fn open(config: &Config) -> Result<Session, Error> {
     if !schemas::cql::is_keyspace(&config.keyspace) {
@@ -134,6 +137,10 @@ fn fate_of_attempt(error: &RequestAttemptError) -> Error {
         RequestAttemptError::DbError(DbError::Invalid, message) if is_missing(message) => {
             Error::Wrong(format!("{message}: run `tidemark migrate`"))
         }
+        // What our role may do could not be looked up, since the store's own tables of roles do not answer.
+        RequestAttemptError::DbError(DbError::Unauthorized, message) if message.contains(NOT_LOOKED_UP) => {
+            Error::Away(text)
+        }
         RequestAttemptError::DbError(DbError::Unauthorized, message) => Error::Wrong(format!(
             "{message}: our role lacks a right; `tidemark migrate --grant` gives those of each role"
         )),
@@ -153,4 +160,27 @@ fn is_missing(message: &str) -> bool {
 /// An answer that is not of the shape that was asked for.
 pub(super) fn unexpected(error: impl std::fmt::Display) -> Error {
     Error::Wrong(format!("unexpected answer: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_right_that_lacks_is_wrong_and_one_that_cannot_be_looked_up_is_away() {
+        let refused = |message: &str| {
+            fate_of_attempt(&RequestAttemptError::DbError(
+                DbError::Unauthorized,
+                message.to_owned(),
+            ))
+        };
+        let lacks = "User query has no MODIFY permission on <table tidemark.days_g1> or any of its parents";
+        assert!(matches!(refused(lacks), Error::Wrong(_)));
+        for message in [
+            "Unable to perform authorization of permissions: Cannot achieve consistency level LOCAL_ONE",
+            "Unable to perform authorization of super-user permission: Cannot achieve consistency level QUORUM",
+        ] {
+            assert!(matches!(refused(message), Error::Away(_)), "{message}");
+        }
+    }
 }
