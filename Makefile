@@ -37,11 +37,12 @@ languages: ## what the producers of the documentation need beside Rust and Go
 	@command -v javac >/dev/null || { apt-get update && apt-get install -y --no-install-recommends openjdk-17-jdk-headless; }
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || { apt-get update && apt-get install -y --no-install-recommends python3 python3-venv; }
 
-check: tools systemd $(DENY) ## format, lints, docs, the rules that no tool knows, and what deploys it
+check: tools systemd prometheus $(DENY) ## format, lints, docs, the rules that no tool knows, and what deploys it
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	PATH="$$PWD/target/tools/bin:$$PATH" bash deploy/checks
+	deploy/prometheus/check
 	deploy/deployment-check
 
 browser: ## Chromium, in which the console is tested
@@ -64,7 +65,12 @@ test: tools browser schemathesis prometheus ## all tests, on the real engines an
 	sync
 	# Not before: beside the build they would only take time from it.
 	$(ENGINES) up
-	eval "$$($(ENGINES) env)"; cargo test --workspace --locked -- $(if $(SKIP_PROVED),$(PROVED:%=--skip %))
+	# Alerts wait for minutes and hardly work: meanwhile come the tests of the other crates.
+	eval "$$($(ENGINES) env)"; failed=0; \
+	  cargo test --workspace --locked --test scenarios -- --nocapture monitoring:: >target/monitoring.log 2>&1 & alerts=$$!; \
+	  cargo test --workspace --locked -- --skip monitoring:: $(if $(SKIP_PROVED),$(PROVED:%=--skip %)) || failed=1; \
+	  wait $$alerts && grep "^test result" target/monitoring.log || { cat target/monitoring.log >&2; failed=1; }; \
+	  exit $$failed
 
 # Engines of their own, since they are killed as well. Tests are named with --workspace: for one package alone cargo would
 # choose other features of the dependencies, and build those again.

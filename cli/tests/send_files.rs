@@ -218,7 +218,7 @@ fn wrong_use_is_said_before_anything_is_sent() {
     rig.write("broken.csv.gz", b"\x1f\x8bnonsense");
     rig.write("array.json", "[{}]");
     for (args, code, text) in [
-        (&["a.csv", "--server", "https://there"][..], 64, "TLS"),
+        (&["a.csv", "--server", "ftp://there"][..], 64, "https://HOST:PORT"),
         (&["a.csv", "--map", "x"], 64, "THEIRS=OURS"),
         (&["a.csv", "a.csv", "--state", "s"], 64, "one FILE"),
         (&["a.csv", "--rate", "0"], 64, "--rate"),

@@ -1,6 +1,6 @@
 //! The services on Kafka and the view store with nothing broken: a file.
 
-use crate::rig::{SETTLE, turn};
+use crate::rig::{SETTLE, turn, turn_with_others};
 use crate::services::{Services, audit};
 use bench::generate;
 use e2e::client;
@@ -55,7 +55,7 @@ fn a_file_through_kafka_equals_its_expectation() {
 
 #[test]
 fn the_answer_that_waits_says_of_each_event_what_became_of_it() {
-    let _turn = turn();
+    let _turn = turn_with_others();
     let world = Cluster::new("outcomes").unwrap();
     let services = Services::start(&world, true);
     let path = "/v1/events?wait=counted&timeout=60s";

@@ -4,7 +4,7 @@
 //!
 //! How many records lie in the wrong partition is known from where the broker acknowledged them, so `rerouted` is held to the very number.
 
-use crate::rig::{SETTLE, turn, wait_until};
+use crate::rig::{SETTLE, turn_with_others, wait_until};
 use crate::services::{Services, audit};
 use e2e::client;
 use e2e::model::Ledger;
@@ -46,7 +46,7 @@ enum Placing {
 
 #[test]
 fn straight_onto_the_topic_by_other_partitioners() {
-    let _turn = turn();
+    let _turn = turn_with_others();
     let world = Cluster::new("straight").unwrap();
     let services = Services::start(&world, true);
     let mut misplaced = produce(&world, "s", 0..10_000);
@@ -76,7 +76,7 @@ fn repeated_copies(ledger: &Ledger) -> u64 {
 /// Avro does not survive that (a body may hold a line end, and bytes that are no UTF-8 are replaced), so it brings JSON.
 #[test]
 fn a_key_that_comes_by_every_path_is_counted_once() {
-    let _turn = turn();
+    let _turn = turn_with_others();
     let world = Cluster::new("paths").unwrap();
     let services = Services::start(&world, true);
     let id = schema_id();
@@ -110,7 +110,7 @@ fn a_key_that_comes_by_every_path_is_counted_once() {
 
 #[test]
 fn a_run_that_is_misplaced_in_every_record_is_rerouted_in_every_record() {
-    let _turn = turn();
+    let _turn = turn_with_others();
     let world = Cluster::new("misplaced").unwrap();
     let services = Services::start(&world, true);
     let (json, avro) = (0..KEYS / 2, KEYS / 2..KEYS);
@@ -144,7 +144,7 @@ fn a_run_that_is_misplaced_in_every_record_is_rerouted_in_every_record() {
 /// A broker looks at what compression leaves of a batch, so a record may be far longer than one of ours, and than a copy of it may be.
 #[test]
 fn a_record_that_is_longer_than_a_copy_may_be_is_refused_and_holds_up_nobody() {
-    let _turn = turn();
+    let _turn = turn_with_others();
     let world = Cluster::new("longer").unwrap();
     let services = Services::start(&world, true);
     let mut config = ClientConfig::new();

@@ -1,4 +1,4 @@
-//! What the tests of the whole program share: one at a time, seeded chance, what is hit, and the check at the end.
+//! What the tests of the whole program share: whose turn it is, seeded chance, what is hit, and the check at the end.
 
 use e2e::model::Ledger;
 use e2e::paced::{Sent, event_json, mix};
@@ -7,7 +7,7 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,11 +18,17 @@ pub(crate) const SETTLE: Duration = Duration::from_secs(120);
 /// For an audit: it reads the whole log.
 pub(crate) const AUDIT: Duration = Duration::from_secs(120);
 
+static TURN: RwLock<()> = RwLock::new(());
+
 /// Each of these tests needs the machine for itself: it is about what happens under load, not about waiting for a core.
-pub(crate) fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
+pub(crate) fn turn() -> RwLockWriteGuard<'static, ()> {
     // One that failed is no reason not to run the next.
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+    TURN.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Each of these waits more than it works: beside others of its kind, and never beside one of those above.
+pub(crate) fn turn_with_others() -> RwLockReadGuard<'static, ()> {
+    TURN.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How many kills a test makes: `TIDEMARK_KILLS`, else few.

@@ -27,13 +27,13 @@ impl Services {
         }
     }
 
-    /// Stops all of them, readers last; each must end with 0.
+    /// Stops all of them, what sends first, and `query` sends canaries; each must end with 0.
     pub(crate) fn stop(self) {
         self.ingest.process.stop(PATIENCE).unwrap();
+        self.query.process.stop(PATIENCE).unwrap();
         for aggregator in self.aggregators {
             aggregator.process.stop(PATIENCE).unwrap();
         }
-        self.query.process.stop(PATIENCE).unwrap();
     }
 }
 

@@ -5,7 +5,7 @@
 // Behind the numbers.
 mod behind;
 
-use crate::rig::{AUDIT, turn, wait_until};
+use crate::rig::{AUDIT, turn_with_others, wait_until};
 use crate::services::{Services, audit};
 use e2e::client::{self, Answer};
 use e2e::world::{Cluster, Embedded, PATIENCE, Service};
@@ -440,7 +440,7 @@ fn admin_answers(service: &Service) {
 
 #[test]
 fn every_call_works_in_the_single_process() {
-    let _turn = turn();
+    let _turn = turn_with_others();
     let world = Embedded::new("surface").unwrap();
     let service = Service::start(world.run()).unwrap();
     admin_answers(&service);
@@ -458,7 +458,7 @@ fn every_call_works_in_the_single_process() {
 
 #[test]
 fn every_call_works_on_kafka_and_the_view_store() {
-    let _turn = turn();
+    let _turn = turn_with_others();
     let world = Cluster::new("surface").unwrap();
     let services = Services::start(&world, true);
     [&services.ingest, &services.query]

@@ -1,7 +1,7 @@
 //! Two tenants on Kafka and the view store, with the same keys, users and days: neither sees, counts into or suppresses anything of the
 //! other, on any call. The same on the single process is in `cli/tests/access.rs`.
 
-use crate::rig::{turn, wait_until};
+use crate::rig::{turn_with_others, wait_until};
 use crate::services::{Services, audit};
 use e2e::client::{self, Answer};
 use e2e::world::{Cluster, PATIENCE};
@@ -59,7 +59,7 @@ fn send(world: &Cluster, key: &str, rows: &str) {
 
 #[test]
 fn two_tenants_on_kafka_are_apart_on_every_call() {
-    let _turn = turn();
+    let _turn = turn_with_others();
     let mut world = Cluster::new("tenants").unwrap();
     let file = world.path("keys.jsonl");
     world.set("TIDEMARK_ACCESS__KEYS_FILE", file.display());
