@@ -43,9 +43,10 @@ fn one_trace_leads_from_the_request_to_the_commit_record_over_three_processes() 
     let collector = Collector::start().unwrap();
     let mut world = Cluster::new("traces").unwrap();
     world.set("TIDEMARK_TRACES__ENDPOINT", collector.endpoint());
-    world.set("TIDEMARK_TRACES__SHARE", 0);
+    world.set("TIDEMARK_TRACES__SHARE", 1);
     let services = Services::start(&world, true);
     send(world.ingest_address, world.query_address, false, 2);
+    assert!(!collector.has(&[&TRACE]));
     send(world.ingest_address, world.query_address, true, 2);
     came(&collector, "ingest", &["POST /v1/events", "append events"]);
     came(

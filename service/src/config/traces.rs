@@ -11,8 +11,8 @@ pub struct Traces {
     /// URL to which spans are sent by OTLP over HTTP (protobuf), such as `http://127.0.0.1:4318/v1/traces`; none: there are no traces.
     /// Default none; `TIDEMARK_TRACES__ENDPOINT`.
     pub endpoint: Option<String>,
-    /// Share of the traces that are taken, from 0 to 1, by their ids: the same in each process. Traces that a caller's `traceparent` names are no
-    /// exception, whatever it says of itself.
+    /// Share of the traces that are taken, from 0 to 1, by their ids: the same in each process. Those that callers name in `traceparent` are no
+    /// exception, but for ones that they do not take themselves: these are never taken.
     /// Default 0.01; `TIDEMARK_TRACES__SHARE`.
     pub share: f64,
 }

@@ -12,7 +12,7 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{ParentBasedSampler, Sampler, SdkTracer, SdkTracerProvider};
 use std::fmt::Display;
 use std::time::Duration;
 use tracing::field::Empty;
@@ -48,11 +48,9 @@ impl Provider {
             .with_service_name(format!("tidemark-{role}"))
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
             .build();
-        // By the trace's id alone: processes of one share agree, and no client decides how much is traced.
-        let share = Sampler::TraceIdRatioBased(traces.share);
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
-            .with_sampler(share)
+            .with_sampler(sampler(traces.share))
             .with_resource(resource)
             .build();
         Ok(Some(Self(provider)))
@@ -68,6 +66,13 @@ impl Drop for Provider {
         // A collector that is away costs spans and nothing else.
         let _ = self.0.shutdown_with_timeout(DEADLINE);
     }
+}
+
+/// Takes a share of all traces by their ids, so that processes agree. A caller can keep its trace from being taken, and no more: else any
+/// client would decide how much is traced.
+fn sampler(share: f64) -> ParentBasedSampler {
+    let share = Sampler::TraceIdRatioBased(share);
+    ParentBasedSampler::new(share.clone()).with_remote_parent_sampled(share)
 }
 
 /// The span of a request, in the trace of its caller if that says so.
@@ -176,6 +181,8 @@ impl Extractor for Header<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use opentelemetry::trace::SpanKind;
+    use opentelemetry_sdk::trace::{SamplingDecision, ShouldSample};
 
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -196,6 +203,23 @@ mod tests {
             assert!(super::context(bad.as_bytes()).is_none(), "{bad}");
         }
         assert!(super::context(&[0xff; 55]).is_none());
+    }
+
+    #[test]
+    fn a_caller_can_keep_its_trace_from_being_taken_and_no_more() {
+        let not_taken = PARENT.replace("-01", "-00");
+        for (share, parent, is_taken) in [
+            (0.0, PARENT, false),
+            (1.0, PARENT, true),
+            (1.0, &not_taken, false),
+        ] {
+            let parent = context(parent.as_bytes()).unwrap();
+            let id = parent.span().span_context().trace_id();
+            let result =
+                sampler(share).should_sample(Some(&parent), id, "request", &SpanKind::Server, &[], &[]);
+            let taken = result.decision == SamplingDecision::RecordAndSample;
+            assert_eq!(taken, is_taken, "{share} {parent:?}");
+        }
     }
 
     #[test]
