@@ -25,6 +25,8 @@ use crate::config::Traces;
 pub(super) const TARGET: &str = "tidemark_trace";
 /// The header in which a trace goes on, over HTTP and on the log.
 pub const TRACEPARENT: &str = "traceparent";
+/// Characters of one; one of a later version may have more.
+const TRACEPARENT_LENGTH: usize = 55;
 /// Longest wait for the collector, for a batch of spans and at the end.
 const DEADLINE: Duration = Duration::from_secs(3);
 
@@ -161,7 +163,9 @@ pub fn traceparent(span: &Span) -> Option<String> {
 
 /// The context that a `traceparent` names, if it is one.
 fn context(traceparent: &[u8]) -> Option<Context> {
-    let header = Header(std::str::from_utf8(traceparent).ok()?);
+    // The library takes ids of any length.
+    let header = std::str::from_utf8(traceparent).ok();
+    let header = Header(header.filter(|header| header.len() >= TRACEPARENT_LENGTH)?);
     let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &header);
     context.has_active_span().then_some(context)
 }
