@@ -4,10 +4,10 @@ SHELL := /bin/bash
 ENGINES := bash deploy/engines/engines
 BIN := target/release/tidemark
 # What `prove` proves: the program that the tests were built with, since a release takes as long again to build. Before one is given
-# away: make release && make prove PROGRAM=target/release/tidemark
+# away: make prove PROGRAM=target/release/tidemark
 PROGRAM ?= target/debug/tidemark
 # Seconds in which a million keys are to be there again. A build with assertions is given a third more than a release.
-RESTORE_S = $(if $(findstring release,$(PROGRAM)),15,20)
+RESTORE_S = $(if $(filter %$(BIN),$(PROGRAM)),15,20)
 # Tests that `prove` runs at full size. Where both run, SKIP_PROVED=yes leaves them out of `test`.
 PROVED := embedded::thirty_kills engines:: kafka_kills:: memory::three_million redrives::a_redrive_on_kafka restore::what_is_lost \
 	upload_memory:: uploads::a_held_upload_on_kafka uploads::a_held_upload_in_the_single
@@ -67,9 +67,10 @@ test: tools browser schemathesis prometheus ## all tests, on the real engines an
 	sync
 	# Not before: beside the build they would only take time from it.
 	$(ENGINES) up
-	# Alerts wait for minutes and hardly work: meanwhile come the tests of the other crates.
+	# Alerts wait for minutes and hardly work: meanwhile come tests that need no turn. In a group of its own, which ends with this shell.
 	eval "$$($(ENGINES) env)"; failed=0; \
-	  cargo test --workspace --locked --test scenarios -- --nocapture monitoring:: >target/monitoring.log 2>&1 & alerts=$$!; \
+	  setsid cargo test --workspace --locked --test scenarios -- --nocapture monitoring:: >target/monitoring.log 2>&1 & alerts=$$!; \
+	  trap 'kill -- -$$alerts 2>/dev/null || true' EXIT; \
 	  cargo test --workspace --locked -- --skip monitoring:: $(if $(SKIP_PROVED),$(PROVED:%=--skip %)) || failed=1; \
 	  wait $$alerts && grep "^test result" target/monitoring.log || { cat target/monitoring.log >&2; failed=1; }; \
 	  exit $$failed
@@ -78,7 +79,7 @@ test: tools browser schemathesis prometheus ## all tests, on the real engines an
 # choose other features of the dependencies, and build those again.
 prove: export TIDEMARK_ENGINES_INSTANCE ?= prove
 prove: export TIDEMARK_ENGINES_PORT_BASE ?= 30090
-prove: tools languages ## the longer kill and fault runs, the commands of the documentation, and what deploys it
+prove: $(if $(filter %$(BIN),$(PROGRAM)),release) tools languages ## the longer kill and fault runs, the commands of the documentation, and what deploys it
 	rm -rf target/controls; mkdir -p target/controls
 	cargo build --workspace --locked
 	$(ENGINES) up

@@ -30,6 +30,9 @@ use service::shutdown::Shutdown;
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// For what is still at work on threads of its own when a role has ended.
+const LEFT: Duration = Duration::from_secs(3);
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -97,7 +100,7 @@ fn run(command: Command, config: Config) -> anyhow::Result<u8> {
     };
     let shutdown = Shutdown::on_signals(delay)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    match command {
+    let ended = match command {
         Command::Run { load } => roles::run(&runtime, &config, load.as_deref(), &shutdown),
         Command::Ingest => roles::ingest(&runtime, &config, &shutdown),
         Command::Aggregate { without_store } => roles::aggregate(&runtime, &config, without_store, &shutdown),
@@ -111,5 +114,8 @@ fn run(command: Command, config: Config) -> anyhow::Result<u8> {
         Command::Send(_) | Command::DeadLetters(_) | Command::Completions { .. } | Command::Man { .. } => {
             Ok(exit::SOFTWARE)
         }
-    }
+    };
+    // What a disk that hangs still holds up is left: the process would wait for it for ever.
+    runtime.shutdown_timeout(LEFT);
+    ended
 }

@@ -30,7 +30,7 @@ const RESIDENT: u64 = 200 * 1024 * 1024;
 const REQUEST_BYTES: usize = 16 * 1024 * 1024;
 
 #[test]
-#[ignore = "three million keys take minutes and a release build: `make prove` runs it"]
+#[ignore = "three million keys take minutes: `make prove` runs it"]
 fn three_million_keys_on_a_small_budget_are_counted_alike_in_little_memory() {
     let _turn = turn();
     let world = Cluster::new("memory").unwrap();

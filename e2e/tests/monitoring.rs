@@ -17,7 +17,7 @@ use e2e::client;
 use e2e::model::Ledger;
 use e2e::paced::{Sender, Settings};
 use e2e::world::PATIENCE;
-use prometheus::{Prometheus, REPOSITORY, rules, until};
+use prometheus::{Prometheus, REPOSITORY, rules, tests_of_rules, until};
 use serde_json::Value;
 use stage::Stage;
 use std::collections::BTreeSet;
@@ -181,7 +181,7 @@ fn every_panel_and_rule_has_data_and_each_alert_fires_of_its_cause_and_clears() 
 /// The cause of each alert is made, and promtool shows that it fires as it is shipped.
 #[test]
 fn no_alert_is_forgotten() {
-    let tests = std::fs::read_to_string(format!("{REPOSITORY}/deploy/prometheus/alerts.test.yml")).unwrap();
+    let tests = tests_of_rules();
     let made: BTreeSet<&str> = STEPS.iter().flat_map(|step| step.alerts()).collect();
     let rules = rules();
     let alerts = rules

@@ -34,7 +34,7 @@ fn keys() -> u64 {
     keys.parse().expect("TIDEMARK_KEYS is a number")
 }
 
-/// Seconds that a restore may take: `TIDEMARK_RESTORE_S`, which makes sense for a released program only.
+/// Seconds that a restore may take: `TIDEMARK_RESTORE_S`; else it is not looked at, since beside other tests it says nothing.
 fn limit() -> Option<Duration> {
     let seconds = std::env::var("TIDEMARK_RESTORE_S").ok()?;
     Some(Duration::from_secs(

@@ -6,8 +6,8 @@ use e2e::world::{Cluster, PATIENCE};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::net::SocketAddr;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,17 +18,23 @@ pub(crate) const SETTLE: Duration = Duration::from_secs(120);
 /// For an audit: it reads the whole log.
 pub(crate) const AUDIT: Duration = Duration::from_secs(120);
 
-static TURN: RwLock<()> = RwLock::new(());
-
-/// Each of these tests needs the machine for itself: it is about what happens under load, not about waiting for a core.
-pub(crate) fn turn() -> RwLockWriteGuard<'static, ()> {
-    // One that failed is no reason not to run the next.
-    TURN.write().unwrap_or_else(PoisonError::into_inner)
+/// Each of these tests needs the machine for itself: it is about what happens under load, not about waiting for a core. It is its turn until
+/// what this gives is dropped. A file, since alerts are watched by a process of their own (`make test`).
+pub(crate) fn turn() -> File {
+    let turn = turns();
+    turn.lock().unwrap();
+    turn
 }
 
 /// Each of these waits more than it works: beside others of its kind, and never beside one of those above.
-pub(crate) fn turn_with_others() -> RwLockReadGuard<'static, ()> {
-    TURN.read().unwrap_or_else(PoisonError::into_inner)
+pub(crate) fn turn_with_others() -> File {
+    let turn = turns();
+    turn.lock_shared().unwrap();
+    turn
+}
+
+fn turns() -> File {
+    File::create(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/turn")).unwrap()
 }
 
 /// How many kills a test makes: `TIDEMARK_KILLS`, else few.

@@ -2,7 +2,7 @@
 //! one's, commits whose answer is lost, and an owner that wakes and commits what others have concluded. The lanes talk to the broker
 //! through a proxy that knows Kafka's frames.
 //!
-//! `make prove` runs these tests also on programs without the chain rule and without the read-back rule. They must fail there: else
+//! `make prove` runs these tests also with the chain rule and with the read-back rule left out. They must fail there: else
 //! they would not show what the rules are for.
 
 use crate::rig::{RATE, SETTLE, each_key_counted_once, turn};

@@ -28,7 +28,7 @@ fn upload_bytes() -> u64 {
 }
 
 #[test]
-#[ignore = "a gibibyte takes a release build: `make prove` runs it"]
+#[ignore = "a gibibyte takes long: `make prove` runs it"]
 fn a_gibibyte_in_one_upload_takes_the_single_process_no_more_memory() {
     let _turn = turn();
     let world = Embedded::new("gibibyte").unwrap();
@@ -43,7 +43,7 @@ fn a_gibibyte_in_one_upload_takes_the_single_process_no_more_memory() {
 }
 
 #[test]
-#[ignore = "a gibibyte takes a release build: `make prove` runs it"]
+#[ignore = "a gibibyte takes long: `make prove` runs it"]
 fn a_gibibyte_in_one_upload_takes_ingest_on_kafka_no_more_memory() {
     let _turn = turn();
     let world = Cluster::new("gibibyte").unwrap();

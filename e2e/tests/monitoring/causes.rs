@@ -100,6 +100,16 @@ pub(crate) const STEPS: &[Step] = &[
     ),
     step("room on it", |stage| stage.disk.empty(), &[]),
     step(
+        "a role of which no process is found",
+        |stage| stage.prometheus.lose("tidemark-ingest"),
+        &[("TidemarkRoleGone", r#"job="tidemark-ingest""#)],
+    ),
+    step(
+        "its processes found again",
+        |stage| stage.prometheus.find("tidemark-ingest"),
+        &[],
+    ),
+    step(
         "requests without a key",
         nothing,
         &[(

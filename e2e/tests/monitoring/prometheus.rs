@@ -1,12 +1,13 @@
-//! A Prometheus of a test. It scrapes each second and follows the rules as they are shipped, but for their patience.
+//! A Prometheus of a test. It scrapes each second and follows the rules as they are shipped, but for their patience. It finds what it scrapes
+//! in files, so that a test can take a role away from it.
 
 use crate::rig::SETTLE;
 use anyhow::Context;
 use e2e::client;
 use e2e::world::{PATIENCE, Service};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 /// The folder of the repository.
 pub(crate) const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
+/// Files of rules: for everybody, and for Kubernetes, where a role can vanish.
+const RULES: [&str; 2] = ["alerts.yml", "gone.yml"];
 /// What fires. That a disk fills is said of others as well, whose disk is the machine's: it may be nearly full all the time.
 const FIRING: &str =
     "ALERTS{alertstate=\"firing\"} unless ALERTS{alertname=\"TidemarkDiskFills\",instance!=\"disk\"}";
@@ -22,6 +25,7 @@ const FIRING: &str =
 pub(crate) struct Prometheus {
     child: Child,
     address: SocketAddr,
+    folder: PathBuf,
 }
 
 impl Drop for Prometheus {
@@ -35,22 +39,20 @@ impl Prometheus {
     /// Scrapes these services, by job; each under its name as `instance`.
     pub(crate) fn start(folder: &Path, jobs: &[(&str, Vec<&Service>)]) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        std::fs::write(folder.join("alerts.yml"), impatient(&rules()))?;
-        let mut config =
-            "global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [alerts.yml]\nscrape_configs:\n".to_owned();
+        let mut config = "global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files:\n".to_owned();
+        for file in RULES {
+            std::fs::write(folder.join(file), impatient(&shipped(file)))?;
+            config += &format!("  - {file}\n");
+        }
+        config += "scrape_configs:\n";
         for (job, services) in jobs {
             let mut targets = Vec::new();
             for Service { role, .. } in services {
                 let admin = role.admin.context("a role without an admin port")?;
-                targets.push(format!(
-                    "{{targets: [\"{admin}\"], labels: {{instance: {}}}}}",
-                    role.name
-                ));
+                targets.push(json!({"targets": [admin.to_string()], "labels": {"instance": role.name}}));
             }
-            config += &format!(
-                "  - {{job_name: {job}, static_configs: [{}]}}\n",
-                targets.join(", ")
-            );
+            std::fs::write(targets_of(folder, job), Value::from(targets).to_string())?;
+            config += &format!("  - {{job_name: {job}, file_sd_configs: [{{files: [{job}.json]}}]}}\n");
         }
         std::fs::write(folder.join("prometheus.yml"), config)?;
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
@@ -67,11 +69,31 @@ impl Prometheus {
             .stderr(log)
             .spawn()
             .context("starting prometheus: `make prometheus` installs it")?;
-        let prometheus = Self { child, address };
+        let prometheus = Self {
+            child,
+            address,
+            folder: folder.to_owned(),
+        };
         until("Prometheus is ready", || {
             client::get(address, "/-/ready", PATIENCE).is_ok_and(|answer| answer.status == 200)
         });
         Ok(prometheus)
+    }
+
+    /// Takes all targets of a job away, as where a role has no pod.
+    pub(crate) fn lose(&self, job: &str) {
+        let targets = targets_of(&self.folder, job);
+        std::fs::rename(&targets, targets.with_extension("lost")).unwrap();
+        // Whole at once: it reads as soon as it sees a change.
+        let none = targets.with_extension("none");
+        std::fs::write(&none, "[]").unwrap();
+        std::fs::rename(none, targets).unwrap();
+    }
+
+    /// Gives them back.
+    pub(crate) fn find(&self, job: &str) {
+        let targets = targets_of(&self.folder, job);
+        std::fs::rename(targets.with_extension("lost"), targets).unwrap();
     }
 
     /// Whether a query gives any series now whose value is a number.
@@ -103,9 +125,25 @@ impl Prometheus {
     }
 }
 
-/// The rules as they are shipped.
+/// Where it finds what to scrape for a job.
+fn targets_of(folder: &Path, job: &str) -> PathBuf {
+    folder.join(format!("{job}.json"))
+}
+
+/// All rules as they are shipped, one file behind the other.
 pub(crate) fn rules() -> String {
-    std::fs::read_to_string(format!("{REPOSITORY}/deploy/prometheus/alerts.yml")).unwrap()
+    RULES.map(shipped).concat()
+}
+
+/// The tests of these rules for promtool.
+pub(crate) fn tests_of_rules() -> String {
+    RULES
+        .map(|file| shipped(&file.replace(".yml", ".test.yml")))
+        .concat()
+}
+
+fn shipped(file: &str) -> String {
+    std::fs::read_to_string(format!("{REPOSITORY}/deploy/prometheus/{file}")).unwrap()
 }
 
 /// The same rules with the same thresholds, which wait for a second alone, and whose windows have as many seconds as they had minutes. Else

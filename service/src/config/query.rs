@@ -82,8 +82,9 @@ impl Query {
         checks.range("query.live_readers", self.live_readers, 1, 10_000);
         checks.range("query.live_heartbeat_ms", self.live_heartbeat_ms, 100, 3_600_000);
         checks.range("query.redrive_tries", self.redrive_tries, 1, 1000);
-        checks.range("query.canary_interval_ms", self.canary_interval_ms, 0, 3_600_000);
-        // A partition waits for one at a time, and two that are lost must lie within the five minutes of TidemarkCanaryLost.
+        // A partition waits for one at a time. Two that are lost must lie within the five minutes of TidemarkCanaryLost, and one that the log
+        // takes within the two of TidemarkCanaryRefused.
+        checks.range("query.canary_interval_ms", self.canary_interval_ms, 0, 60_000);
         checks.range("query.canary_patience_ms", self.canary_patience_ms, 100, 120_000);
         checks.range("query.live_patience_ms", self.live_patience_ms, 100, 3_600_000);
     }

@@ -25,8 +25,8 @@ use crate::config::Traces;
 pub(super) const TARGET: &str = "tidemark_trace";
 /// The header in which a trace goes on, over HTTP and on the log.
 pub const TRACEPARENT: &str = "traceparent";
-/// Characters of one; one of a later version may have more.
-const TRACEPARENT_LENGTH: usize = 55;
+/// Where its parts end: version, id of the trace, id of the span.
+const DASHES: [usize; 3] = [2, 35, 52];
 /// Longest wait for the collector, for a batch of spans and at the end.
 const DEADLINE: Duration = Duration::from_secs(3);
 
@@ -70,8 +70,8 @@ impl Drop for Provider {
     }
 }
 
-/// Takes a share of all traces by their ids, so that processes agree. A caller can keep its trace from being taken, and no more: else any
-/// client would decide how much is traced.
+/// Takes a share of all traces by their ids, so that processes agree: of those of callers too, or one that traces all it does would have all
+/// of it traced here. What a caller does not take itself is never taken. No guard against who chooses ids to be taken.
 fn sampler(share: f64) -> ParentBasedSampler {
     let share = Sampler::TraceIdRatioBased(share);
     ParentBasedSampler::new(share.clone()).with_remote_parent_sampled(share)
@@ -164,8 +164,8 @@ pub fn traceparent(span: &Span) -> Option<String> {
 /// The context that a `traceparent` names, if it is one.
 fn context(traceparent: &[u8]) -> Option<Context> {
     // The library takes ids of any length.
-    let header = std::str::from_utf8(traceparent).ok();
-    let header = Header(header.filter(|header| header.len() >= TRACEPARENT_LENGTH)?);
+    let is_whole = DASHES.iter().all(|at| traceparent.get(*at) == Some(&b'-'));
+    let header = Header(std::str::from_utf8(traceparent).ok().filter(|_| is_whole)?);
     let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &header);
     context.has_active_span().then_some(context)
 }
@@ -201,6 +201,8 @@ mod tests {
         for bad in [
             "",
             "00-1-2-3",
+            "00-1-0000000000000000000000000000000000000000000001-01",
+            "01-1-2-01-0000000000000000000000000000000000000000000000",
             "00-00000000000000000000000000000000-b7ad6b7169203331-01",
             "\u{e9}",
         ] {
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_can_keep_its_trace_from_being_taken_and_no_more() {
+    fn a_callers_trace_is_taken_where_both_take_it() {
         let not_taken = PARENT.replace("-01", "-00");
         for (share, parent, is_taken) in [
             (0.0, PARENT, false),

@@ -34,7 +34,9 @@ pub(super) async fn check(session: &Session, config: &Config) -> Result<(), Erro
         }
         if dropped_columns(session, &config.keyspace, &table).await? {
             return Err(wrong(
-                "a column was dropped, which hides stamped writes: make a new generation".into(),
+                "a column was dropped, which hides stamped writes: run `tidemark migrate` with another store.keyspace, which is filled \
+                 from the chain"
+                    .into(),
             ));
         }
         if let Some(what) = bad_option(session, &config.keyspace, &table).await? {

@@ -111,7 +111,8 @@ impl Cassandra {
                 }
                 _ => continue,
             };
-            let advice = "something else than Tidemark wrote it, and no write of ours will ever replace it: make a new generation";
+            let advice = "something else than Tidemark wrote it, and no write of ours will ever replace it: run `tidemark migrate` with \
+                          another store.keyspace, which is filled from the chain";
             return Err(Error::Wrong(format!("table {table}: {what}; {advice}")));
         }
         Ok(())

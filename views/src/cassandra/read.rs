@@ -262,7 +262,7 @@ pub(super) fn checked(stamp: i64, what: &str) -> Result<u64, Error> {
         Ok(version) if version <= STAMP_LIMIT => Ok(version),
         _ => Err(Error::Wrong(format!(
             "{what} has the stamp {stamp}, so something else than Tidemark wrote it; no write of ours will ever replace it: \
-             make a new generation"
+             run `tidemark migrate` with another store.keyspace, which is filled from the chain"
         ))),
     }
 }
