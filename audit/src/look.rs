@@ -4,10 +4,11 @@
 use crate::compare::compare;
 use crate::fold::Shared;
 use crate::names::Names;
-use crate::partition::{Pass, Source};
+use crate::partition::{Pass, READ_BYTES, Source};
 use crate::progress::{self, Rows};
 use crate::record::{Foreigners, Reading};
 use crate::report::{Difference, Differences, PartitionReport, Report};
+use log::batch::Kind;
 use log::{ChainReader, LogError, LogReader};
 use rustc_hash::{FxHashMap, FxHashSet};
 use schemas::generation::{FOLD_VERSION, Generation, PARTITIONER};
@@ -228,21 +229,57 @@ fn wait_for_end(
     let ends = ends.collect::<Result<Vec<_>, LogError>>()?;
     loop {
         let progress = read_progress(world.views, world.runtime)?;
-        let short = progress.iter().find_map(|(view, rows)| {
-            let next = |partition| rows.get(partition).map_or(Offset(0), |progress| progress.next);
-            let (partition, end) = ends.iter().find(|(partition, end)| next(partition) < *end)?;
-            let (name, next) = (view.name(), next(partition));
-            Some(format!(
-                "{name} reflects partition {partition} up to {next}, records end at {end}"
-            ))
-        });
-        let Some(why) = short else { return Ok(()) };
+        let Some(why) = short(world.log, &progress, &ends)? else {
+            return Ok(());
+        };
         if Instant::now() >= deadline {
             return Err(CouldNotLook::NotQuiet(why));
         }
         tell(Step::Waiting { why });
         pause(world.runtime);
     }
+}
+
+/// Which view does not reflect all records before these ends.
+fn short(
+    log: &mut dyn LogReader,
+    progress: &Rows,
+    ends: &[(Partition, Offset)],
+) -> Result<Option<String>, LogError> {
+    for (view, rows) in progress {
+        for (partition, end) in ends {
+            let next = rows.get(partition).map_or(Offset(0), |progress| progress.next);
+            if !only_canaries(log, *partition, next, *end)? {
+                let name = view.name();
+                return Ok(Some(format!(
+                    "{name} reflects partition {partition} up to {next}, records end at {end}"
+                )));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Whether nothing in this range counts: `query` sends canaries on when those who count have stopped.
+fn only_canaries(
+    log: &mut dyn LogReader,
+    partition: Partition,
+    mut next: Offset,
+    end: Offset,
+) -> Result<bool, LogError> {
+    while next < end {
+        let batch = log.read(partition, next, end, READ_BYTES)?;
+        if batch.is_empty() {
+            break;
+        }
+        for record in batch.iter() {
+            if record.kind != Kind::Canary {
+                return Ok(false);
+            }
+            next = record.offset.next();
+        }
+    }
+    Ok(true)
 }
 
 /// All source partitions as far as they were looked at.

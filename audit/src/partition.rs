@@ -14,7 +14,7 @@ use schemas::{Offset, Partition};
 use std::time::{Duration, Instant};
 
 /// Bytes of records that are read at once.
-const READ_BYTES: usize = 1024 * 1024;
+pub(crate) const READ_BYTES: usize = 1024 * 1024;
 /// How long one look at the changelog waits.
 const POLL: Duration = Duration::from_millis(200);
 /// How long the changelog may give nothing before its mark: beyond the longest transaction (60 s by default).

@@ -1,6 +1,7 @@
 //! Worlds that do not rest, and worlds that cannot be looked at.
 
 use crate::given::{every_outcome, world};
+use crate::ports::{CANARY, Stored};
 use crate::rig::make;
 use audit::{CouldNotLook, Settings};
 use schemas::Partition;
@@ -48,6 +49,25 @@ fn waiting_for_the_end_gives_up_while_records_are_in_flight() {
         "{error}"
     );
     assert!(world().audit_with(&settings).unwrap().is_clean());
+}
+
+#[test]
+fn canaries_that_nobody_counts_any_more_are_not_waited_for() {
+    let settings = Settings {
+        patience: Duration::ZERO,
+        wait: Some(Duration::ZERO),
+    };
+    let (mut made, mut other) = (world(), world());
+    let event = made.log.0[0][0].clone();
+    let canary = Stored {
+        key: Some(CANARY.to_vec()),
+        ..event.clone()
+    };
+    made.log.0[0].extend(vec![canary.clone(); 4]);
+    assert!(made.audit_with(&settings).unwrap().is_clean());
+    other.log.0[0].extend([canary.clone(), event, canary]);
+    let error = other.audit_with(&settings).unwrap_err();
+    assert!(error.to_string().contains("records end at"), "{error}");
 }
 
 #[test]

@@ -16,6 +16,9 @@ pub struct Stored {
     pub redrive: Option<Vec<u8>>,
 }
 
+/// The key of a record that is one.
+pub const CANARY: &[u8] = b"canary";
+
 /// Offsets of the changelog that each record of it takes: itself and a gap.
 pub const STRIDE: u64 = 2;
 
@@ -48,7 +51,10 @@ impl LogReader for Log {
                 key: stored.key.as_deref(),
                 value: stored.value.as_deref(),
                 origin: stored.origin,
-                kind: Kind::Event,
+                kind: match stored.key.as_deref() {
+                    Some(CANARY) => Kind::Canary,
+                    _ => Kind::Event,
+                },
                 redrive: stored.redrive.as_deref(),
                 trace: None,
             });
