@@ -29,6 +29,7 @@ use service::exit;
 use service::shutdown::Shutdown;
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::runtime::Runtime;
 
 /// For what is still at work on threads of its own when a role has ended.
 const LEFT: Duration = Duration::from_secs(3);
@@ -107,15 +108,44 @@ fn run(command: Command, config: Config) -> anyhow::Result<u8> {
         Command::Query => roles::query(&runtime, &config, &shutdown),
         Command::Migrate(rights) => migrate::run(&runtime, &config, &rights),
         Command::Audit { embedded, wait } => audit::run(&runtime, &config, embedded, wait),
-        Command::CheckConfig => Ok(check::print(&config)),
-        Command::Ready => Ok(ready::ask(config.http.admin_listen)),
-        Command::Keys(command) => Ok(keys::run(&command, &config)),
-        // They were done before there were settings.
-        Command::Send(_) | Command::DeadLetters(_) | Command::Completions { .. } | Command::Man { .. } => {
-            Ok(exit::SOFTWARE)
-        }
+        // They were done before, without any of this.
+        Command::CheckConfig
+        | Command::Ready
+        | Command::Keys(_)
+        | Command::Send(_)
+        | Command::DeadLetters(_)
+        | Command::Completions { .. }
+        | Command::Man { .. } => Ok(exit::SOFTWARE),
     };
-    // What a disk that hangs still holds up is left: the process would wait for it for ever.
-    runtime.shutdown_timeout(LEFT);
+    end(runtime);
     ended
+}
+
+/// What a disk that hangs still holds up is left: the process would wait for it for ever.
+fn end(runtime: Runtime) {
+    runtime.shutdown_timeout(LEFT);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::time::Instant;
+
+    #[test]
+    #[allow(clippy::unwrap_used)]
+    fn a_thread_that_hangs_does_not_hold_up_the_end() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+        let (begin, begun) = mpsc::channel();
+        let (go, hangs) = mpsc::channel::<()>();
+        runtime.spawn_blocking(move || {
+            begin.send(()).unwrap();
+            let _ = hangs.recv_timeout(4 * LEFT);
+        });
+        begun.recv().unwrap();
+        let before = Instant::now();
+        end(runtime);
+        assert!(before.elapsed() < 2 * LEFT, "it was waited for");
+        drop(go);
+    }
 }

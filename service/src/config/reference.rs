@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use super::redact::REDACTED;
 use super::{Config, Setting, layers};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -69,6 +70,20 @@ fn take(block: &str, said: &mut BTreeMap<String, (String, String)>) {
     }
 }
 
+/// The value that these words for a default mean, as settings are printed.
+fn value_of(default: &str) -> String {
+    let words = default.trim_matches('`').replace(',', "");
+    let units = [("GiB", 1_u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let sized = units.iter().find_map(|(unit, bytes)| {
+        let number: u64 = words.strip_suffix(unit)?.trim().parse().ok()?;
+        Some((number * bytes).to_string())
+    });
+    match words == "empty" || words.starts_with("none") {
+        true => String::new(),
+        false => sized.unwrap_or(words),
+    }
+}
+
 fn page() -> String {
     let said = said();
     let mut page = HEAD.to_owned();
@@ -87,7 +102,7 @@ fn page() -> String {
         let (section, key) = setting.key.rsplit_once('.').unwrap_or(("", &setting.key));
         (section.to_owned(), key.to_owned())
     });
-    for Setting { key, .. } in settings {
+    for Setting { key, value, .. } in settings {
         let (of, _) = key.rsplit_once('.').unwrap_or(("", &key));
         if section.as_deref() != Some(of) {
             let title = if of.is_empty() { "The whole" } else { of };
@@ -106,6 +121,9 @@ fn page() -> String {
                 .map(|(_, found)| found)
         });
         let (what, default) = found.unwrap_or_else(|| panic!("no docs of the setting name {variable}"));
+        if value != REDACTED {
+            assert_eq!(value_of(default), value, "the default that the docs of {key} say");
+        }
         let cell = |text: &str| text.replace('|', "\\|").replace("[`", "`").replace("`]", "`");
         writeln!(page, "| `{key}` | {} | {} |", cell(default), cell(what)).unwrap();
     }
