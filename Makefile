@@ -6,8 +6,6 @@ BIN := target/release/tidemark
 # What `prove` proves: the program that the tests were built with, since a release takes as long again to build. Before one is given
 # away: make prove PROGRAM=target/release/tidemark
 PROGRAM ?= target/debug/tidemark
-# Seconds in which a million keys are to be there again. A build with assertions is given a third more than a release.
-RESTORE_S = $(if $(filter %$(BIN),$(PROGRAM)),15,20)
 # Tests that `prove` runs at full size. Where both run, SKIP_PROVED=yes leaves them out of `test`.
 PROVED := embedded::thirty_kills engines:: kafka_kills:: memory::three_million redrives::a_redrive_on_kafka restore::what_is_lost \
 	upload_memory:: uploads::a_held_upload_on_kafka uploads::a_held_upload_in_the_single
@@ -96,7 +94,7 @@ prove: $(if $(filter %$(BIN),$(PROGRAM)),release) tools languages ## the longer 
 	    echo "prove: the tears of the real broker fail without the $$rule rule, as they must: $$how"; \
 	  done; \
 	  deploy/docs-check $(PROGRAM); \
-	  TIDEMARK_BIN="$$(realpath $(PROGRAM))" TIDEMARK_KILLS=30 TIDEMARK_KEYS=1000000 TIDEMARK_RESTORE_S=$(RESTORE_S) TIDEMARK_HELD_ROWS=100000 TIDEMARK_LETTERS=10000 \
+	  TIDEMARK_BIN="$$(realpath $(PROGRAM))" TIDEMARK_KILLS=30 TIDEMARK_KEYS=1000000 TIDEMARK_RESTORE_S=15 TIDEMARK_HELD_ROWS=100000 TIDEMARK_LETTERS=10000 \
 	  cargo test --workspace --locked --test scenarios -- --nocapture --test-threads 1 --include-ignored $(PROVED)
 	# A million rows by `tidemark send`, stopped by Ctrl-C three times, its server killed twice.
 	TIDEMARK_SEND_ROWS=1000000 cargo test --workspace --locked --test program -- send::a_file_that_is_stopped
