@@ -247,7 +247,11 @@ impl Cluster {
         Ok(file)
     }
 
-    fn migrate(&self, rights: &[String]) -> anyhow::Result<()> {
+    /// `tidemark migrate`, with these arguments behind it.
+    ///
+    /// # Errors
+    /// If it does not end with 0; the text holds the code and its last words.
+    pub fn migrate(&self, rights: &[String]) -> anyhow::Result<()> {
         let mut migrate = self.role("migrate", "migrate");
         migrate.args.extend_from_slice(rights);
         let code = migrate.run(PATIENCE)?;

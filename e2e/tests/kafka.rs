@@ -1,11 +1,15 @@
 //! The services on Kafka and the view store with nothing broken: a file.
 
-use crate::rig::{SETTLE, turn, turn_with_others};
+use crate::rig::{SETTLE, turn, turn_with_others, wait_until};
 use crate::services::{Services, audit};
 use bench::generate;
 use e2e::client;
 use e2e::model::{Counts, Ledger};
+use e2e::paced::event_json;
 use e2e::world::{Cluster, PATIENCE};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 
 #[test]
 fn a_file_through_kafka_equals_its_expectation() {
@@ -107,4 +111,37 @@ fn the_answer_that_waits_says_of_each_event_what_became_of_it() {
     }
     services.stop();
     audit(&world);
+}
+
+/// Under the secret of another generation each key that is sent again would count a second time.
+#[test]
+fn a_changelog_whose_generation_is_gone_is_not_given_another_one() {
+    let _turn = turn_with_others();
+    let world = Cluster::new("no-generation").unwrap();
+    let services = Services::start(&world, true);
+    let answer = client::post(
+        world.ingest_address,
+        "/v1/events",
+        "application/json",
+        event_json("k", 1, 0).as_bytes(),
+        PATIENCE,
+    );
+    assert_eq!(answer.unwrap().status, 202);
+    Ledger::settled(world.query_address, SETTLE).unwrap();
+    services.stop();
+    let topic = world.events_topic.replace(".events", ".generations");
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", &world.broker)
+        .create()
+        .unwrap();
+    futures::executor::block_on(admin.delete_topics(&[&topic], &AdminOptions::new())).unwrap();
+    wait_until(|| {
+        let topics = admin.inner().fetch_metadata(None, PATIENCE).unwrap();
+        topics.topics().iter().all(|there| there.name() != topic)
+    });
+    for _ in 0..2 {
+        let refused = world.migrate(&[]).unwrap_err().to_string();
+        assert!(refused.contains("ended with 70"), "{refused}");
+        assert!(refused.contains("has no generation"), "{refused}");
+    }
 }

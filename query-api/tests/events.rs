@@ -185,6 +185,48 @@ async fn pages_have_each_event_once_whatever_is_counted_between_them() {
 }
 
 #[tokio::test]
+async fn a_page_for_which_too_much_of_the_chain_would_be_read_is_a_cursor_that_is_outdated() {
+    let fixture = Fixture::new().await;
+    let mut counting = Counting::new(&fixture, 0);
+    counting.commit(&[(event("oldest", 10_000, "click"), true)]).await;
+    let others: Vec<_> = (0..4_000)
+        .map(|n| {
+            let other = event(&format!("other {n}"), 1_000, "click");
+            let user_id = "u".repeat(200).into();
+            (Event { user_id, ..other }, true)
+        })
+        .collect();
+    let on_chain = || {
+        fixture
+            .chain
+            .lock()
+            .unwrap()
+            .values()
+            .map(Vec::len)
+            .sum::<usize>()
+    };
+    let mut all = 2;
+    while on_chain() < 65 * 1024 * 1024 {
+        counting.commit(&others).await;
+        all += others.len() as u64;
+    }
+    counting.commit(&[(event("newest", 9_000, "click"), true)]).await;
+    fixture.reflect_all(all, span()).await;
+    let path = "/v1/users/u1/events?limit=1";
+    let first = fixture.ok(path).await;
+    assert_eq!(keys(&first), ["newest"]);
+    let next = format!("{path}&cursor={}", first["next_cursor"].as_str().unwrap());
+    assert_eq!(keys(&fixture.ok(&next).await), ["oldest"]);
+    // Nothing of that page is remembered any more.
+    for n in 0..REMEMBERED as i64 {
+        let key = format!("late {n}");
+        counting.commit(&[(event(&key, n, "click"), true)]).await;
+    }
+    assert_eq!(fixture.get(&next).await.problem(), (400, "cursor_outdated"));
+    assert_eq!(keys(&fixture.ok(path).await), ["late 0"]);
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_is_shown_by_its_place() {
     let fixture = Fixture::new().await;
     let mut counting = Counting::new(&fixture, 0);

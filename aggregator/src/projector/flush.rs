@@ -264,3 +264,93 @@ async fn find_lost<S: Sink>(
     }
     Ok(None)
 }
+
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests {
+    use super::*;
+    use schemas::row::RowKey;
+    use service::readiness::Readiness;
+    use service::shutdown::Shutdown;
+    use std::collections::BTreeMap;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use views::Stored;
+
+    const LIFE: Uuid = Uuid::from_u128(1);
+
+    /// A store of which a table is emptied once it took some rows.
+    #[derive(Clone, Default)]
+    struct Emptied {
+        taken: Arc<AtomicUsize>,
+    }
+
+    impl Sink for Emptied {
+        fn arrange(&self, _: &mut [Row]) {}
+
+        async fn upsert(&self, rows: Arc<[Row]>) -> Result<(), Error> {
+            self.taken.fetch_add(rows.len(), Ordering::Relaxed);
+            Ok(())
+        }
+
+        async fn begin(&self, _: View, _: Partition, _: Uuid) -> Result<Uuid, Error> {
+            Ok(LIFE)
+        }
+
+        async fn write_progress(&self, _: View, _: Partition, _: &Progress) -> Result<(), Error> {
+            Err(Error::Wrong("progress on top of a loss".into()))
+        }
+
+        async fn stored(&self, view: View) -> Result<BTreeMap<Partition, Stored>, Error> {
+            let is_emptied = view == View::Users && self.taken.load(Ordering::Relaxed) > 1;
+            let life = (!is_emptied).then_some(LIFE);
+            Ok(BTreeMap::from([(Partition(0), Stored { life, progress: None })]))
+        }
+    }
+
+    /// Rows that wait for their budget are written for seconds: in vain, if the table lost what it had meanwhile.
+    #[tokio::test]
+    async fn a_table_that_is_emptied_is_noticed_while_rows_still_wait() {
+        let sink = Emptied::default();
+        let key = RowKey::User {
+            tenant: "default".to_owned(),
+            user: "u1".to_owned(),
+            day: schemas::Day(0),
+        };
+        let row = Row {
+            key,
+            partition: Partition(0),
+            version: Offset(1),
+            value: Vec::new(),
+        };
+        let stored = Stored {
+            life: Some(LIFE),
+            progress: None,
+        };
+        let standings = View::ALL.map(|view| (view, Standing::of(LIFE, Some(&stored))));
+        let work = Work {
+            rows: vec![row; 100],
+            partitions: vec![PartitionWork {
+                partition: Partition(0),
+                progress: Progress::default(),
+                standings: standings.into(),
+                only_look: false,
+                interruptions: 0,
+            }],
+            chunk_rows: 1,
+            pace: 10,
+        };
+        let ready = Readiness::new(&Shutdown::new()).condition("store");
+        let patience = Patience::new(ready, Duration::from_millis(1));
+        let metrics = Metrics::new(&service::metrics::Registry::new().unwrap(), 1).unwrap();
+        match run(&sink, work, &patience, &CancellationToken::new(), &metrics).await {
+            Flushed::Lost(partition, view) => assert_eq!((partition, view), (Partition(0), View::Users)),
+            _ => panic!("the loss was not seen"),
+        }
+        let taken = sink.taken.load(Ordering::Relaxed);
+        assert!(
+            taken < 50,
+            "all but {} of 100 rows were written on top of it",
+            100 - taken
+        );
+    }
+}

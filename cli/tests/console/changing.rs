@@ -153,7 +153,7 @@ impl<'w> Gate<'w> {
                 }
             }
             self.answered = paused.len();
-            if self.window.eval(&format!("Boolean({expression})")) == true {
+            if self.window.holds(expression) {
                 return;
             }
             std::thread::sleep(std::time::Duration::from_millis(20));
