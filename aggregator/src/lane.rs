@@ -13,7 +13,7 @@ pub use metrics::Metrics;
 
 use crate::decide::{Decision, decide};
 use crate::fold::Rules;
-use crate::schema::{Answer, Schemas};
+use crate::schema::{Answer, LaneWaits, Schemas, Waits};
 use crate::source::{Fault, Source};
 use crate::spill::Spill;
 use held::{Held, Phase};
@@ -140,6 +140,7 @@ pub struct Lane {
     tools: Tools,
     parts: Parts,
     held: BTreeMap<Partition, Held>,
+    waits: LaneWaits,
     /// Since when something waits to be sent.
     opened: Option<Instant>,
     hanging_looked: Instant,
@@ -152,6 +153,8 @@ pub struct Tools {
     pub spill: Spill,
     /// What the lanes tell of themselves.
     pub metrics: Metrics,
+    /// Who waits for the registry.
+    pub waits: Waits,
     /// Drives what is written to `events`.
     pub runtime: tokio::runtime::Handle,
     /// Asks the lanes to stop.
@@ -168,6 +171,7 @@ impl Lane {
         parts: Parts,
     ) -> Self {
         Self {
+            waits: tools.waits.lane(&settings.name),
             settings,
             rules,
             schemas: Schemas::new(own_schema),

@@ -4,6 +4,9 @@
 use rustc_hash::FxHashMap;
 use schemas::Reason;
 use schemas::avro::{self, Foreign};
+use service::readiness::Condition;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long it is believed of an id that the registry does not know it, where a record of it is redriven.
@@ -96,9 +99,106 @@ impl Schemas {
     }
 }
 
+/// Who waits for the registry, over all lanes of a process: a metric, and a condition of `/ready`.
+#[derive(Clone, Debug)]
+pub struct Waits {
+    partitions: prometheus::IntGauge,
+    ready: Option<Condition>,
+    lanes: Arc<Mutex<BTreeMap<String, Wait>>>,
+}
+
+/// What one lane waits for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Wait {
+    partitions: usize,
+    /// Why the registry did not answer, when last asked.
+    away: Option<String>,
+}
+
+/// One lane's part in [`Waits`]. A lane that ends waits no more.
+#[derive(Debug)]
+pub struct LaneWaits {
+    all: Waits,
+    lane: String,
+    wait: Wait,
+}
+
+impl Waits {
+    /// Nobody waits. `ready` is `None` where there is no registry.
+    pub fn new(partitions: prometheus::IntGauge, ready: Option<Condition>) -> Self {
+        if let Some(ready) = &ready {
+            ready.ready();
+        }
+        Self {
+            partitions,
+            ready,
+            lanes: Arc::default(),
+        }
+    }
+
+    /// The part of the lane of this name, which waits for nothing yet.
+    pub fn lane(&self, name: &str) -> LaneWaits {
+        LaneWaits {
+            all: self.clone(),
+            lane: name.to_owned(),
+            wait: Wait::default(),
+        }
+    }
+
+    fn set(&self, lane: &str, wait: &Wait) {
+        // Held to the end: of two lanes the later must not be told of first.
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.insert(lane.to_owned(), wait.clone());
+        let partitions: usize = lanes.values().map(|wait| wait.partitions).sum();
+        self.partitions.set(i64::try_from(partitions).unwrap_or(i64::MAX));
+        let Some(ready) = &self.ready else { return };
+        let away = lanes.values().filter(|wait| wait.partitions > 0);
+        match away.filter_map(|wait| wait.away.as_ref()).next() {
+            Some(reason) => ready.not_ready(format!("the schema registry is away: {reason}")),
+            None => ready.ready(),
+        }
+    }
+}
+
+impl LaneWaits {
+    /// The registry said something, or did not answer.
+    pub fn heard(&mut self, answer: Answer) {
+        let away = match answer {
+            Answer::Away(reason) => Some(reason),
+            Answer::Schema(_) | Answer::Unknown => None,
+        };
+        self.set(Wait {
+            away,
+            partitions: self.wait.partitions,
+        });
+    }
+
+    /// So many partitions of the lane wait for it.
+    pub fn count(&mut self, partitions: usize) {
+        if self.wait.partitions != partitions {
+            let away = self.wait.away.take();
+            self.set(Wait { partitions, away });
+        }
+    }
+
+    fn set(&mut self, wait: Wait) {
+        self.all.set(&self.lane, &wait);
+        self.wait = wait;
+    }
+}
+
+impl Drop for LaneWaits {
+    fn drop(&mut self) {
+        self.set(Wait::default());
+    }
+}
+
 #[cfg(test)]
+#[allow(clippy::indexing_slicing)]
 mod tests {
     use super::*;
+    use service::readiness::Readiness;
+    use service::shutdown::Shutdown;
 
     #[test]
     fn of_a_redriven_record_an_unknown_schema_is_asked_for_again_and_not_at_once() {
@@ -110,5 +210,31 @@ mod tests {
         schemas.ask_again(b"{}", now + AGAIN_AFTER);
         schemas.ask_again(&value, now + AGAIN_AFTER);
         assert!(schemas.foreign(9).is_none());
+    }
+    #[test]
+    fn a_lane_that_waits_is_not_hidden_by_one_that_does_not_and_one_that_ends_waits_no_more() {
+        let readiness = Readiness::new(&Shutdown::new());
+        let gauge = prometheus::IntGauge::new("waiting", "h").unwrap();
+        let waits = Waits::new(gauge.clone(), Some(readiness.condition("registry")));
+        let (mut one, mut other) = (waits.lane("a-0"), waits.lane("a-1"));
+        one.count(2);
+        assert_eq!(gauge.get(), 2);
+        assert!(readiness.report().ready, "it was not asked yet");
+        one.heard(Answer::Away("connection refused".into()));
+        other.count(1);
+        other.count(0);
+        assert_eq!(gauge.get(), 2);
+        let reason = readiness.report().conditions[0].reason.clone();
+        assert_eq!(
+            reason.as_deref(),
+            Some("the schema registry is away: connection refused")
+        );
+        one.heard(Answer::Unknown);
+        assert!(readiness.report().ready);
+        one.heard(Answer::Away("no answer".into()));
+        assert!(!readiness.report().ready);
+        drop(one);
+        assert!(readiness.report().ready);
+        assert_eq!(gauge.get(), 0);
     }
 }

@@ -4,7 +4,7 @@
 use crate::fold::Rules;
 use crate::lane::{self, Lane, Owned};
 use crate::projector::{self, Projector, Sink};
-use crate::schema::{Answer, Registry};
+use crate::schema::{Answer, Registry, Waits};
 use crate::spill::{Spill, SpillError};
 use log::{Appender, ChainReader, Lane as Member, LogError, LogReader};
 use service::readiness::Readiness;
@@ -125,6 +125,8 @@ impl<S: Sink> Aggregator<S> {
         };
         let ready = readiness.condition("lanes");
         ready.ready();
+        let registry = self.own_schema.map(|_| readiness.condition("registry"));
+        let waits = Waits::new(self.lane_metrics.waiting.clone(), registry);
         for number in 0..self.lanes {
             let watch = LaneWatch {
                 number,
@@ -137,6 +139,7 @@ impl<S: Sink> Aggregator<S> {
                 handles: self.handles.clone(),
                 spill: spill.clone(),
                 metrics: self.lane_metrics.clone(),
+                waits: waits.clone(),
                 owned: owned.clone(),
                 ready: ready.clone(),
                 runtime: runtime.clone(),
@@ -189,6 +192,7 @@ struct LaneWatch {
     handles: Arc<dyn Handles>,
     spill: Spill,
     metrics: lane::Metrics,
+    waits: Waits,
     owned: Owned,
     ready: service::readiness::Condition,
     runtime: tokio::runtime::Handle,
@@ -238,6 +242,7 @@ impl LaneWatch {
         let tools = lane::Tools {
             spill,
             metrics: self.metrics.clone(),
+            waits: self.waits.clone(),
             runtime: self.runtime.clone(),
             stop: self.stop.clone(),
         };

@@ -137,9 +137,14 @@ fn a_killed_registry_is_waited_for_and_makes_no_dead_letter() {
         let record = |number| (format!("f-{number}"), event_foreign(id, "f", number));
         // Each into the partition where it belongs.
         produce_records(&world, "murmur2_random", numbers.map(record));
-        let waiting =
-            |aggregator: &e2e::world::Service| aggregator.metric("tidemark_lane_waiting_partitions").unwrap();
-        wait_until(|| services.aggregators.iter().map(waiting).sum::<u64>() > 0);
+        let sum = |metric| {
+            let aggregators = services.aggregators.iter();
+            aggregators
+                .map(|aggregator| aggregator.metric(metric).unwrap())
+                .sum::<u64>()
+        };
+        wait_until(|| sum("tidemark_lane_waiting_partitions") > 0);
+        wait_until(|| sum("tidemark_ready_unmet_conditions") > 0);
         sender.wait_for(BATCHES, PATIENCE).unwrap();
         outage.end().unwrap();
         println!(
@@ -147,6 +152,7 @@ fn a_killed_registry_is_waited_for_and_makes_no_dead_letter() {
             death + 1,
             wait_caught_up(&world, &sender)
         );
+        wait_until(|| sum("tidemark_ready_unmet_conditions") == 0);
     }
     let mut sent = sender.finish().unwrap();
     sent.also(0..DEATHS * SOME);

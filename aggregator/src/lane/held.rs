@@ -1,5 +1,6 @@
 //! A source partition in the hands of a lane, and what it is waiting for.
 
+use crate::schema::Schemas;
 use crate::source::Source;
 use schemas::commit::BatchId;
 use schemas::{Offset, Partition};
@@ -22,6 +23,8 @@ pub(super) struct Held {
     pub(super) lag: u64,
     pub(super) lag_asked: Option<Instant>,
     pub(super) outbox_after: Option<Instant>,
+    /// A schema that held records needed before they could be released.
+    pub(super) outbox_schema: Option<u32>,
     /// Whether it was said that the dedup index is nearly full.
     pub(super) warned: bool,
     /// Traced records that were folded and are not on the chain yet.
@@ -65,6 +68,7 @@ impl Held {
             lag: 0,
             lag_asked: None,
             outbox_after: None,
+            outbox_schema: None,
             warned: false,
             traced: VecDeque::new(),
         }
@@ -94,6 +98,13 @@ impl Held {
         while let Some(traced) = self.traced.pop_front_if(|traced| traced.last < next) {
             traces::counted(&traced.span, id);
         }
+    }
+
+    /// Whether something of it waits for the registry.
+    pub(super) fn needs_schema(&self, schemas: &Schemas) -> bool {
+        let outbox = self.outbox_schema;
+        matches!(self.phase, Phase::NeedsSchema { .. })
+            || outbox.is_some_and(|id| schemas.foreign(id).is_none())
     }
 
     pub(super) fn is_restoring(&self) -> bool {

@@ -22,7 +22,8 @@ pub struct Metrics {
     commit_seconds: prometheus::Histogram,
     commit_records: prometheus::Histogram,
     registry: Family<prometheus::IntCounter>,
-    waiting: prometheus::IntGauge,
+    /// Partitions that wait for the registry.
+    pub(crate) waiting: prometheus::IntGauge,
 }
 
 impl Metrics {
@@ -184,10 +185,6 @@ impl Metrics {
         self.registry
             .get(&[if answered { "answered" } else { "away" }])
             .inc();
-    }
-
-    pub(super) fn waiting_for_schema(&self, count: usize) {
-        self.waiting.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Partitions that are another's now have no lag here.

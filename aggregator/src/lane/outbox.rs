@@ -118,6 +118,9 @@ impl Lane {
                 Decision::Held(event) => event,
                 Decision::NeedsSchema(id) => {
                     ask(&self.parts.questions, id)?;
+                    if let Some(held) = self.held.get_mut(&partition) {
+                        held.outbox_schema = Some(id);
+                    }
                     self.wait_with_outbox(partition);
                     return Ok(None);
                 }
@@ -208,6 +211,7 @@ impl Lane {
         while let Ok((id, answer)) = self.parts.answers.try_recv() {
             let known = self.schemas.learn(id, &answer, Instant::now());
             self.tools.metrics.registry(known);
+            self.waits.heard(answer);
         }
         for (partition, held) in &mut self.held {
             let Phase::NeedsSchema { id, asked } = &mut held.phase else {
@@ -221,12 +225,9 @@ impl Lane {
                 ask(&self.parts.questions, *id)?;
             }
         }
-        let waiting = self
-            .held
-            .values()
-            .filter(|held| matches!(held.phase, Phase::NeedsSchema { .. }))
-            .count();
-        self.tools.metrics.waiting_for_schema(waiting);
+        let held = self.held.values();
+        self.waits
+            .count(held.filter(|held| held.needs_schema(&self.schemas)).count());
         Ok(())
     }
 }

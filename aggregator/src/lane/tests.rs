@@ -6,6 +6,8 @@ use crate::spill::Spill;
 use log::{AppendError, Appended, ChainEvent, Chunk, CommitError, Place, Transaction};
 use schemas::Offset;
 use schemas::key::{Hashing, Secret};
+use service::readiness::Readiness;
+use service::shutdown::Shutdown;
 use std::pin::Pin;
 
 /// A log on which nothing happens. Its lane cannot end what hangs at its first look, and is fenced at the second.
@@ -102,8 +104,17 @@ impl Appender for Still {
     }
 }
 
-#[test]
-fn a_lane_looks_for_what_hangs_whatever_it_holds_and_begins_again_only_where_it_must() {
+/// A lane on such a log, and what goes with it.
+struct Rig {
+    lane: Lane,
+    answer: SyncSender<(u32, Answer)>,
+    asked: Receiver<u32>,
+    readiness: Readiness,
+    _runtime: tokio::runtime::Runtime,
+    _folder: tempfile::TempDir,
+}
+
+fn rig() -> Rig {
     let (folder, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -114,14 +125,17 @@ fn a_lane_looks_for_what_hangs_whatever_it_holds_and_begins_again_only_where_it_
         partitions: 1,
         hashing: Hashing::new(&Secret([3; 32])),
     });
+    let metrics = Metrics::new(&service::metrics::Registry::new().unwrap(), 1).unwrap();
+    let readiness = Readiness::new(&Shutdown::new());
     let tools = Tools {
         spill: Spill::open(folder.path()).unwrap(),
-        metrics: Metrics::new(&service::metrics::Registry::new().unwrap(), 1).unwrap(),
+        waits: Waits::new(metrics.waiting.clone(), Some(readiness.condition("registry"))),
+        metrics,
         runtime: runtime.handle().clone(),
         stop: stop.clone(),
     };
-    let (questions, _asked) = std::sync::mpsc::sync_channel(1);
-    let (_answer, answers) = std::sync::mpsc::sync_channel(1);
+    let (questions, asked) = std::sync::mpsc::sync_channel(1);
+    let (answer, answers) = std::sync::mpsc::sync_channel(1);
     let parts = Parts {
         member: Still::new(&stop),
         chain: Still::new(&stop),
@@ -143,10 +157,48 @@ fn a_lane_looks_for_what_hangs_whatever_it_holds_and_begins_again_only_where_it_
         dedup_max_keys: u64::MAX,
         drain_deadline: Duration::ZERO,
     };
-    match Lane::new(settings, rules, None, tools, parts).run() {
+    Rig {
+        lane: Lane::new(settings, rules, Some(1), tools, parts),
+        answer,
+        asked,
+        readiness,
+        _runtime: runtime,
+        _folder: folder,
+    }
+}
+
+#[test]
+fn a_lane_looks_for_what_hangs_whatever_it_holds_and_begins_again_only_where_it_must() {
+    match rig().lane.run() {
         Err(Ended::Again(reason)) => assert_eq!(reason, "fenced"),
         other => panic!("it never looked, or took a silent broker for its end: {other:?}"),
     }
+}
+
+#[test]
+fn a_lane_that_waits_for_the_registry_says_so_for_records_and_for_held_ones_that_were_released() {
+    let mut rig = rig();
+    let waits = |rig: &Rig| (rig.lane.tools.metrics.waiting.get(), rig.readiness.report().ready);
+    rig.lane.hold(Partition(0));
+    let held = rig.lane.held.get_mut(&Partition(0)).unwrap();
+    held.phase = Phase::NeedsSchema { id: 9, asked: None };
+    rig.lane.learn_schemas().unwrap();
+    assert_eq!(rig.asked.try_recv(), Ok(9));
+    assert_eq!(
+        waits(&rig),
+        (1, true),
+        "it has not answered yet, which is no fault"
+    );
+    rig.answer.send((9, Answer::Away("no answer".into()))).unwrap();
+    rig.lane.learn_schemas().unwrap();
+    assert_eq!(waits(&rig), (1, false));
+    let held = rig.lane.held.get_mut(&Partition(0)).unwrap();
+    (held.phase, held.outbox_schema) = (Phase::Running, Some(9));
+    rig.lane.learn_schemas().unwrap();
+    assert_eq!(waits(&rig), (1, false));
+    rig.answer.send((9, Answer::Unknown)).unwrap();
+    rig.lane.learn_schemas().unwrap();
+    assert_eq!(waits(&rig), (0, true));
 }
 
 #[test]

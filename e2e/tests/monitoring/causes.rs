@@ -144,7 +144,10 @@ pub(crate) const STEPS: &[Step] = &[
             let record = |number| (format!("f-{number}"), event_foreign(id, "f", number));
             produce_records(&stage.world, "murmur2_random", (0..FOREIGN).map(record));
         },
-        &[("TidemarkRegistryAway", r#"instance="aggregate-1""#)],
+        &[
+            ("TidemarkRegistryAway", r#"instance="aggregate-1""#),
+            ("TidemarkNotReady", r#"instance="aggregate-1""#),
+        ],
     ),
     step("the registry back", |stage| stage.registry.heal(), &[]),
     step(
