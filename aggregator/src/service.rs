@@ -125,7 +125,7 @@ impl<S: Sink> Aggregator<S> {
         };
         let ready = readiness.condition("lanes");
         ready.ready();
-        let registry = self.own_schema.map(|_| readiness.condition("registry"));
+        let registry = self.handles.registry().map(|_| readiness.condition("registry"));
         let waits = Waits::new(self.lane_metrics.waiting.clone(), registry);
         for number in 0..self.lanes {
             let watch = LaneWatch {

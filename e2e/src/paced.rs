@@ -94,6 +94,14 @@ impl Sent {
         self.counts.merge(counts_of(numbers));
     }
 
+    /// Adds what another sender sent, under other keys.
+    pub fn merge(&mut self, other: Self) {
+        self.counts.merge(other.counts);
+        self.keys += other.keys;
+        self.batches += other.batches;
+        self.broken += other.broken;
+    }
+
     /// Records that were acknowledged: at least these are on the log.
     pub fn records(&self) -> u64 {
         self.batches * (FRESH + REPEATS + CONFLICTS)
