@@ -143,6 +143,7 @@ pub(crate) fn store_config(
             ca_file: store.tls.ca_file.clone(),
             own: store.tls.certificate_file.clone().zip(store.tls.key_file.clone()),
         }),
+        datacenter: store.datacenter.clone(),
         replicas: store.replication_factor.into(),
         consistency,
         in_flight: store.in_flight,

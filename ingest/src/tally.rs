@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 /// A row that was not plainly accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct RowResult {
-    /// Its number, see [`crate::rows::Cut::number`].
+    /// Its number: of a CSV record, the header being 1 and blank lines not counted; of a line of NDJSON; of an array's element from 1.
     pub(crate) row: u64,
     /// `invalid`, or `refused` by the log.
     pub(crate) outcome: &'static str,

@@ -34,7 +34,8 @@ pub struct Aggregator {
     /// Bytes of memory for the dedup index; the older part moves to disk beyond it.
     /// Default 1 GiB; `TIDEMARK_AGGREGATOR__DEDUP_MEMORY_BYTES`.
     pub dedup_memory_bytes: u64,
-    /// Idempotency keys remembered at most: warns at 80 %, stops the lane at 100 % rather than forget; 0: unbounded.
+    /// Idempotency keys remembered at most, each partition its share of them: warns at 80 % of a share; at 100 % the process ends rather than
+    /// forget, and so does whoever takes the partition over; 0: unbounded.
     /// Default 0; `TIDEMARK_AGGREGATOR__DEDUP_MAX_KEYS`.
     pub dedup_max_keys: u64,
     /// Bytes of memory for rows that are not yet projected.
@@ -43,8 +44,8 @@ pub struct Aggregator {
     /// Milliseconds between projections while fresh.
     /// Default 100; `TIDEMARK_AGGREGATOR__FLUSH_INTERVAL_MS`.
     pub flush_interval_ms: u64,
-    /// Milliseconds behind a projection while catching up or where much waits, and at most behind one that kept the store busy for long;
-    /// less where nothing more comes.
+    /// Milliseconds between projections at most: so long while catching up, or where much waits; else as long as the last one kept the store
+    /// busy, up to this. Where nothing more comes, what is there is projected at once.
     /// Default 2000; `TIDEMARK_AGGREGATOR__BULK_FLUSH_INTERVAL_MS`.
     pub bulk_flush_interval_ms: u64,
     /// Batches committed but not yet read back at most.

@@ -61,7 +61,8 @@ pub struct Kafka {
     /// What the names of our own topics (changelog, dead letters, generations) start with.
     /// Default `tidemark`; `TIDEMARK_KAFKA__PREFIX`.
     pub prefix: String,
-    /// Partitions of the events topic when `migrate` creates it; afterwards the generation says.
+    /// Partitions of the events topic, when `migrate` creates it; the generation holds the number from then on, and a later `migrate` with
+    /// another one is refused.
     /// Default 4; `TIDEMARK_KAFKA__PARTITIONS`.
     pub partitions: u32,
     /// Copies of each partition when `migrate` creates topics.
@@ -89,11 +90,12 @@ pub struct Kafka {
     pub tls: Tls,
     /// Who we are to the brokers.
     pub sasl: Sasl,
-    /// Raw librdkafka properties, such as `"client.rack" = "a"`.
-    /// Default none; `TIDEMARK_KAFKA__EXTRA__CLIENT_RACK` and so on, `_` for each dot.
+    /// Raw librdkafka properties, such as `"client.rack" = "a"`; in a variable `_` stands for each dot of the property:
+    /// `TIDEMARK_KAFKA__EXTRA__CLIENT_RACK`.
+    /// Default none; `TIDEMARK_KAFKA__EXTRA__CLIENT_RACK` and so on.
     pub extra: BTreeMap<String, String>,
     /// Properties whose values are read from files, for secrets: `"ssl.key.password" = "/run/secrets/kafka"`. When
-    /// loaded they stand in `extra`; a line end at the end of the file is left out.
+    /// loaded they stand in `extra`; a line end at the end of the file is left out. Variables are named as there.
     /// Default none; `TIDEMARK_KAFKA__EXTRA_FILES__SSL_KEY_PASSWORD` and so on.
     pub extra_files: BTreeMap<String, PathBuf>,
 }

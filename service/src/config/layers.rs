@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use figment::providers::{Format, Toml};
-use figment::value::{Dict, Empty, Map, Tag, Value};
+use figment::value::{Dict, Empty, Map, Num, Tag, Value};
 use figment::{Metadata, Profile, Provider};
 
 use super::error::Fault;
@@ -248,6 +248,9 @@ fn default_of<'a>(defaults: &'a Dict, path: &[String]) -> Option<&'a Value> {
 /// with key and source.
 fn typed(default: Option<&Value>, text: &str) -> Value {
     match default {
+        Some(Value::Num(_, Num::F32(_) | Num::F64(_))) => text
+            .parse::<f64>()
+            .map_or_else(|_| Value::from(text), Value::from),
         Some(Value::Num(..)) => match (text.parse::<u64>(), text.parse::<i64>()) {
             (Ok(number), _) => Value::from(number),
             (_, Ok(number)) => Value::from(number),

@@ -16,6 +16,9 @@ pub struct Store {
     /// Nodes to start from, each `host:port`, separated by commas in variables and flags; empty: not configured.
     /// Default empty; `TIDEMARK_STORE__NODES`.
     pub nodes: Vec<String>,
+    /// The data centre to talk to, and in which `migrate` keeps copies; may be left out where the nodes are in one.
+    /// Default none; `TIDEMARK_STORE__DATACENTER`.
+    pub datacenter: Option<String>,
     /// Keyspace of our tables.
     /// Default `tidemark`; `TIDEMARK_STORE__KEYSPACE`.
     pub keyspace: String,
@@ -66,6 +69,7 @@ impl Default for Store {
     fn default() -> Self {
         Self {
             nodes: Vec::new(),
+            datacenter: None,
             keyspace: "tidemark".to_owned(),
             replication_factor: 1,
             rows_per_s_fresh: 20_000,
@@ -95,6 +99,12 @@ impl Store {
             self.nodes.join(","),
             "each must be host:port",
         );
+        if let Some(datacenter) = &self.datacenter {
+            let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+            let fits = (1..=128).contains(&datacenter.len()) && datacenter.bytes().all(is_of_name);
+            let reason = "must be 1 to 128 letters, digits, '.', '_' or '-'";
+            checks.that(fits, "store.datacenter", datacenter, reason);
+        }
         // CQL: an unquoted name of at most 48 characters.
         let fits = self.keyspace.len() <= 48
             && self

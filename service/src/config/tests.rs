@@ -76,8 +76,12 @@ fn text_becomes_what_the_setting_is() {
         ("TIDEMARK_KAFKA__EXTRA__CLIENT_RACK", "a"),
         ("TIDEMARK_REGISTRY__URL", ""),
         ("TIDEMARK_DATA", "/tmp/x"),
+        ("TIDEMARK_TRACES__SHARE", "0.25"),
+        ("TIDEMARK_STORE__DATACENTER", "eu"),
     ];
     let config = load(None, &env, &[]).unwrap();
+    assert_eq!(config.traces.share, 0.25);
+    assert_eq!(config.store.datacenter.as_deref(), Some("eu"));
     assert_eq!(config.store.nodes, ["a:9042", "b:9042"]);
     assert_eq!(config.store.consistency, Consistency::LocalOne);
     assert_eq!(config.kafka.group, "123");

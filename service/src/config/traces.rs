@@ -11,8 +11,8 @@ pub struct Traces {
     /// URL to which spans are sent by OTLP over HTTP (protobuf), such as `http://127.0.0.1:4318/v1/traces`; none: there are no traces.
     /// Default none; `TIDEMARK_TRACES__ENDPOINT`.
     pub endpoint: Option<String>,
-    /// Share of the traces that are taken, from 0 to 1, by their ids: the same in each process. Those that callers name in `traceparent` are no
-    /// exception, but for ones that they do not take themselves: these are never taken.
+    /// Share of the traces that are taken, from 0 to 1, by their ids: the same in each process. A request whose `traceparent` says that it is not
+    /// sampled is never traced; any other only if its trace id is among the share.
     /// Default 0.01; `TIDEMARK_TRACES__SHARE`.
     pub share: f64,
 }

@@ -77,9 +77,11 @@ fn datacenter(session: &Session, config: &Config) -> Result<Option<String>, Erro
     match &config.datacenter {
         Some(name) if names.is_empty() || names.contains(name) => Ok(Some(name.clone())),
         Some(name) => Err(Error::Wrong(format!(
-            "no node is in the datacenter {name:?}, only in {names:?}"
+            "no node is in store.datacenter {name:?}, only in {names:?}"
         ))),
-        None if names.len() > 1 => Err(Error::Wrong(format!("name one of the datacenters {names:?}"))),
+        None if names.len() > 1 => Err(Error::Wrong(format!(
+            "the nodes are in several datacenters: set store.datacenter to one of {names:?}"
+        ))),
         None => Ok(names.first().map(|name| (*name).clone())),
     }
 }
