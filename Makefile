@@ -100,10 +100,13 @@ prove: $(if $(filter %$(BIN),$(PROGRAM)),release) tools languages ## the longer 
 	TIDEMARK_SEND_ROWS=1000000 cargo test --workspace --locked --test program -- send::a_file_that_is_stopped
 	# The same simulation with a rule switched off must fail: else it would show nothing.
 	for rule in chain read-back; do \
+	  log=target/controls/simulated-$$rule.log; \
 	  if CONTROL_WITHOUT_RULE=$$rule PROPTEST_DISABLE_FAILURE_PERSISTENCE=true \
-	      cargo test --workspace --locked --test lanes chain:: >/dev/null 2>&1; then \
+	      cargo test --workspace --locked --test lanes chain:: >"$$log" 2>&1; then \
 	    echo "prove: the chain tests pass without the $$rule rule: they show nothing" >&2; exit 1; \
-	  else echo "prove: the chain tests fail without the $$rule rule, as they must"; fi; \
+	  fi; \
+	  how=$$(grep -aoE -m 1 'test result: FAILED.*failed' "$$log") || { tail -n 40 "$$log" >&2; exit 1; }; \
+	  echo "prove: the chain tests fail without the $$rule rule, as they must: $$how"; \
 	done
 	deploy/deployment-check $(PROGRAM)
 	if [ "$$(id -u)" = 0 ] || [ "$${CI:-}" = true ]; then deploy/image/check $(PROGRAM); else echo "prove: NOT RUN without root: deploy/image/check" >&2; fi

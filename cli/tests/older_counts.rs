@@ -164,6 +164,8 @@ fn a_batch_of_more_than_ten_thousand_events_is_processed_whole() {
     let mut rig = Rig::new();
     // All of one user at one millisecond: they differ, so they are different events.
     let id = batch(&rig, &rows(12_050), 12_050);
+    // Its end is behind all of its rows.
+    shown(&rig, &id, "uploaded");
     let (status, said) = process(&rig, &id);
     assert_eq!((status, &said["jobsEnqueued"]), (202, &json!(121)), "{said}");
     assert_eq!(shown(&rig, &id, "completed")["processedEvents"], 12_050);

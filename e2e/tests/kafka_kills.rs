@@ -93,7 +93,8 @@ fn kill_aggregator(
         // It stands there; what it committed before, or with a request that is only not answered, is on its way to the store meanwhile.
         sleep(chance.ms(0, 40));
         aggregator.process.kill().unwrap();
-    } else if aggregator.process.is_alive().unwrap() {
+    } else {
+        assert!(aggregator.process.is_alive().unwrap(), "it ended by itself");
         println!("not reached: {}: {}", aggregator.role.name, moment.name());
         return None;
     }
