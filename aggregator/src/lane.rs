@@ -9,6 +9,7 @@ mod commit;
 mod readback;
 mod outbox;
 
+use commit::What;
 pub use metrics::Metrics;
 
 use crate::decide::{Decision, decide};
@@ -92,10 +93,14 @@ impl Owned {
         self.lock().insert(partition, lane.to_owned());
     }
 
-    /// This lane owns a partition no more; another's stays.
-    pub fn let_go(&self, partition: Partition, lane: &str) {
-        self.lock()
-            .retain(|owned, owner| *owned != partition || owner != lane);
+    /// This lane owns a partition no more; another's stays. Whether it was this lane's.
+    pub fn let_go(&self, partition: Partition, lane: &str) -> bool {
+        let mut owned = self.lock();
+        let is_own = owned.get(&partition).is_some_and(|owner| owner == lane);
+        if is_own {
+            owned.remove(&partition);
+        }
+        is_own
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Partition, String>> {
@@ -186,11 +191,12 @@ impl Lane {
     /// Runs until asked to stop, then drains. Blocks its thread.
     pub fn run(mut self) -> Result<(), Ended> {
         let ended = self.turn_until_stopped();
-        self.tools.metrics.forget(self.held.keys().copied());
         // At a stop the projector keeps them: it has yet to write what was committed last.
         if !self.tools.stop.is_cancelled() {
             for partition in self.held.keys() {
-                self.parts.owned.let_go(*partition, &self.settings.name);
+                if self.parts.owned.let_go(*partition, &self.settings.name) {
+                    self.tools.metrics.forget(*partition);
+                }
             }
         }
         self.held.clear();
@@ -203,7 +209,7 @@ impl Lane {
             self.turn()?;
         }
         let deadline = Instant::now() + self.settings.drain_deadline;
-        self.commit()?;
+        self.commit(What::All)?;
         while self.held.values().any(|held| held.source.in_flight() > 0) && Instant::now() < deadline {
             self.read_back(BUSY)?;
         }
@@ -217,10 +223,11 @@ impl Lane {
         self.learn_schemas()?;
         self.send_due()?;
         if self.is_due() {
-            self.commit()?;
+            self.commit(What::Due)?;
         }
         self.ask_lag();
         self.end_hanging()?;
+        self.wait_for_held_back()?;
         if self.is_full() {
             return Ok(());
         }
@@ -242,7 +249,7 @@ impl Lane {
             .values()
             .any(|held| held.source.in_flight() > 0 || held.is_restoring());
         let idle = if waits { BUSY } else { IDLE };
-        match self.opened {
+        match self.opened.filter(|_| self.may_send()) {
             Some(opened) => idle.min(self.interval().saturating_sub(opened.elapsed())),
             None => idle,
         }
@@ -254,6 +261,8 @@ impl Lane {
             LaneEvent::Assigned(partitions) => {
                 tracing::info!(lane = self.settings.name, ?partitions, "assigned");
                 for partition in partitions {
+                    // Not where it only begins again: it may have lost it to another lane and not have heard of it yet.
+                    self.parts.owned.take(partition, &self.settings.name);
                     self.hold(partition);
                 }
                 self.follow_chains()
@@ -261,7 +270,7 @@ impl Lane {
             LaneEvent::Revoked(partitions) => {
                 tracing::info!(lane = self.settings.name, ?partitions, "revoked");
                 // What is in hand is sent before it is let go; what does not hold is folded again by the next owner.
-                self.commit()?;
+                self.commit(What::All)?;
                 self.let_go(&partitions)?;
                 Ok(self.parts.member.release(&partitions)?)
             }
@@ -333,15 +342,15 @@ impl Lane {
             self.tools.spill.clone(),
         );
         self.held.insert(partition, Held::restoring(source));
-        self.parts.owned.take(partition, &self.settings.name);
     }
 
     fn let_go(&mut self, partitions: &[Partition]) -> Result<(), Ended> {
         for partition in partitions {
             self.held.remove(partition);
-            self.parts.owned.let_go(*partition, &self.settings.name);
+            if self.parts.owned.let_go(*partition, &self.settings.name) {
+                self.tools.metrics.forget(*partition);
+            }
         }
-        self.tools.metrics.forget(partitions.iter().copied());
         self.follow_chains()
     }
 }

@@ -397,6 +397,7 @@ impl<S: Sink> Projector<S> {
                 tracing::error!(%partition, view = view.name(), "a table of the view store was emptied or set back: projecting it again");
                 self.metrics.emptied();
                 // All of them: the rows of this flush are dropped, and the store may have lost what it took of the others.
+                self.held.keys().for_each(|held| self.metrics.forget(*held));
                 self.held.clear();
                 self.follow_owned()
             }

@@ -4,7 +4,7 @@
 use rustc_hash::FxHashMap;
 use schemas::Reason;
 use schemas::avro::{self, Foreign};
-use service::readiness::Condition;
+use service::readiness::Each;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -103,8 +103,9 @@ impl Schemas {
 #[derive(Clone, Debug)]
 pub struct Waits {
     partitions: prometheus::IntGauge,
-    ready: Option<Condition>,
-    lanes: Arc<Mutex<BTreeMap<String, Wait>>>,
+    ready: Option<Each>,
+    /// Partitions of each lane.
+    lanes: Arc<Mutex<BTreeMap<String, usize>>>,
 }
 
 /// What one lane waits for.
@@ -125,10 +126,7 @@ pub struct LaneWaits {
 
 impl Waits {
     /// Nobody waits. `ready` is `None` where there is no registry.
-    pub fn new(partitions: prometheus::IntGauge, ready: Option<Condition>) -> Self {
-        if let Some(ready) = &ready {
-            ready.ready();
-        }
+    pub fn new(partitions: prometheus::IntGauge, ready: Option<Each>) -> Self {
         Self {
             partitions,
             ready,
@@ -148,14 +146,13 @@ impl Waits {
     fn set(&self, lane: &str, wait: &Wait) {
         // Held to the end: of two lanes the later must not be told of first.
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.insert(lane.to_owned(), wait.clone());
-        let partitions: usize = lanes.values().map(|wait| wait.partitions).sum();
+        lanes.insert(lane.to_owned(), wait.partitions);
+        let partitions: usize = lanes.values().sum();
         self.partitions.set(i64::try_from(partitions).unwrap_or(i64::MAX));
         let Some(ready) = &self.ready else { return };
-        let away = lanes.values().filter(|wait| wait.partitions > 0);
-        match away.filter_map(|wait| wait.away.as_ref()).next() {
-            Some(reason) => ready.not_ready(format!("the schema registry is away: {reason}")),
-            None => ready.ready(),
+        match wait.away.as_ref().filter(|_| wait.partitions > 0) {
+            Some(reason) => ready.not_ready(lane, format!("the schema registry is away: {reason}")),
+            None => ready.ready(lane),
         }
     }
 }
@@ -176,7 +173,8 @@ impl LaneWaits {
     /// So many partitions of the lane wait for it.
     pub fn count(&mut self, partitions: usize) {
         if self.wait.partitions != partitions {
-            let away = self.wait.away.take();
+            // Where nobody waits it is not asked, and what it said last means nothing.
+            let away = self.wait.away.take().filter(|_| partitions > 0);
             self.set(Wait { partitions, away });
         }
     }
@@ -215,7 +213,7 @@ mod tests {
     fn a_lane_that_waits_is_not_hidden_by_one_that_does_not_and_one_that_ends_waits_no_more() {
         let readiness = Readiness::new(&Shutdown::new());
         let gauge = prometheus::IntGauge::new("waiting", "h").unwrap();
-        let waits = Waits::new(gauge.clone(), Some(readiness.condition("registry")));
+        let waits = Waits::new(gauge.clone(), Some(readiness.condition("registry").of_each()));
         let (mut one, mut other) = (waits.lane("a-0"), waits.lane("a-1"));
         one.count(2);
         assert_eq!(gauge.get(), 2);

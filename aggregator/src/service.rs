@@ -123,9 +123,9 @@ impl<S: Sink> Aggregator<S> {
             stop_projector: CancellationToken::new(),
             fault: Fault::default(),
         };
-        let ready = readiness.condition("lanes");
-        ready.ready();
-        let registry = self.handles.registry().map(|_| readiness.condition("registry"));
+        let ready = readiness.condition("lanes").of_each();
+        let registry = self.handles.registry();
+        let registry = registry.map(|_| readiness.condition("registry").of_each());
         let waits = Waits::new(self.lane_metrics.waiting.clone(), registry);
         for number in 0..self.lanes {
             let watch = LaneWatch {
@@ -194,7 +194,7 @@ struct LaneWatch {
     metrics: lane::Metrics,
     waits: Waits,
     owned: Owned,
-    ready: service::readiness::Condition,
+    ready: service::readiness::Each,
     runtime: tokio::runtime::Handle,
     stop: CancellationToken,
 }
@@ -210,8 +210,9 @@ impl LaneWatch {
                 Err(lane::Ended::Stopped(what)) => return fault.set(what, shutdown),
                 Err(lane::Ended::Again(reason)) => {
                     tracing::warn!(lane = self.settings.name, reason, "a lane begins again");
+                    let name = &self.settings.name;
                     self.ready
-                        .not_ready(format!("lane {} begins again: {reason}", self.settings.name));
+                        .not_ready(name, format!("lane {name} begins again: {reason}"));
                 }
             }
             if started.elapsed() > LAST_WAIT * 4 {
@@ -227,7 +228,6 @@ impl LaneWatch {
         let chain = self.handles.chain()?;
         let reader = self.handles.reader()?;
         let appender = self.handles.appender()?;
-        self.ready.ready();
         let (questions, answers) = self.ask_registry();
         let parts = lane::Parts {
             member,
@@ -246,7 +246,18 @@ impl LaneWatch {
             runtime: self.runtime.clone(),
             stop: self.stop.clone(),
         };
-        Lane::new(self.settings.clone(), rules, self.own_schema, tools, parts).run()
+        let lane = Lane::new(self.settings.clone(), rules, self.own_schema, tools, parts);
+        // One that ends again at once was never ready.
+        let (ready, name) = (self.ready.clone(), self.settings.name.clone());
+        let calm = self.runtime.spawn(async move {
+            tokio::time::sleep(LAST_WAIT).await;
+            ready.ready(&name);
+        });
+        let ended = lane.run();
+        calm.abort();
+        // What it says must not come behind what is said of this end.
+        let _ = self.runtime.block_on(calm);
+        ended
     }
 
     /// The thread that asks the registry for this lane.

@@ -6,7 +6,7 @@ use bench::generate;
 use e2e::client;
 use e2e::model::{Counts, Ledger};
 use e2e::paced::event_json;
-use e2e::world::{Cluster, PATIENCE};
+use e2e::world::{Cluster, PATIENCE, Service};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -15,7 +15,11 @@ use rdkafka::client::DefaultClientContext;
 fn a_file_through_kafka_equals_its_expectation() {
     let _turn = turn();
     let world = Cluster::new("file").unwrap();
-    let services = Services::start(&world, true);
+    let lanes = |name| {
+        let role = world.aggregate(name, true).unwrap();
+        role.with("TIDEMARK_AGGREGATOR__LANES", 2)
+    };
+    let services = Services::with(&world, [lanes("aggregate-1"), lanes("aggregate-2")]);
     let settings = generate::Settings {
         rows: 20_000,
         users: 300,
@@ -144,4 +148,22 @@ fn a_changelog_whose_generation_is_gone_is_not_given_another_one() {
         assert!(refused.contains("ended with 70"), "{refused}");
         assert!(refused.contains("has no generation"), "{refused}");
     }
+}
+
+#[test]
+fn a_data_centre_in_which_no_node_is_is_refused_and_the_right_one_is_talked_to() {
+    let _turn = turn_with_others();
+    let mut world = Cluster::new("datacenter").unwrap();
+    world.set("TIDEMARK_STORE__DATACENTER", "elsewhere");
+    let refused = world.migrate(&[]).unwrap_err().to_string();
+    assert!(
+        refused.contains(r#"no node is in store.datacenter "elsewhere""#),
+        "{refused}"
+    );
+    world.set("TIDEMARK_STORE__DATACENTER", "datacenter1");
+    world.migrate(&[]).unwrap();
+    let query = Service::start(world.query().unwrap()).unwrap();
+    let days = client::get_json(world.query_address, "/v1/days", PATIENCE);
+    query.process.stop(PATIENCE).unwrap();
+    assert!(days.is_ok() || days.unwrap_err().to_string().contains("view_not_ready"));
 }

@@ -47,7 +47,9 @@ fn aggregators_come_and_go_under_load() {
     let sender = load(&world);
     goes_on(&world, RATE);
     let works = |service: &Service| service.metric("tidemark_lane_read_back_batches_total").unwrap() > 0;
-    let third = Service::start(world.aggregate("aggregate-3", false).unwrap()).unwrap();
+    // Of two lanes, between which partitions come and go within one process.
+    let third = world.aggregate("aggregate-3", false).unwrap();
+    let third = Service::start(third.with("TIDEMARK_AGGREGATOR__LANES", 2)).unwrap();
     wait_until(|| works(&third));
     goes_on(&world, RATE);
     assert!(works(&first), "it had partitions to give up");

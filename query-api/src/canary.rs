@@ -41,7 +41,7 @@ pub struct CanaryMetrics {
     seen: Family<IntCounter>,
     lost: Family<IntCounter>,
     refused: Family<IntCounter>,
-    latency: Histogram,
+    latency: Family<Histogram>,
 }
 
 impl CanaryMetrics {
@@ -64,10 +64,11 @@ impl CanaryMetrics {
                 "Canaries that were acknowledged and not in the views within query.canary_patience_ms.",
             )?,
             refused: counters("refused", "Canaries that the log did not acknowledge.")?,
-            latency: registry.histogram(
+            latency: registry.histograms(
                 "tidemark_canary_latency_seconds",
                 "From the wish to append a canary until the views have passed it.",
                 &SECONDS,
+                &each,
             )?,
         })
     }
@@ -124,7 +125,8 @@ impl Canaries {
         match tokio::time::timeout_at(sent + self.patience, passed).await {
             Ok(Ok(_)) => {
                 self.metrics.seen.get(&[&label]).inc();
-                self.metrics.latency.observe(sent.elapsed().as_secs_f64());
+                let latency = self.metrics.latency.get(&[&label]);
+                latency.observe(sent.elapsed().as_secs_f64());
             }
             Ok(Err(_)) => {}
             Err(_) => {

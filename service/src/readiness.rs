@@ -5,7 +5,7 @@
 //! and must not be restarted for it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use tokio::sync::watch;
@@ -124,7 +124,49 @@ impl Readiness {
     }
 }
 
+/// A condition that holds where it does of each of several, such as lanes: of these none hides another.
+#[derive(Clone, Debug)]
+pub struct Each {
+    condition: Condition,
+    /// Of whom it does not hold, and why.
+    unmet: Arc<Mutex<BTreeMap<String, String>>>,
+}
+
+impl Each {
+    /// It holds of this one from now on.
+    pub fn ready(&self, one: &str) {
+        self.set(one, None);
+    }
+
+    /// It does not hold of this one, for this reason.
+    pub fn not_ready(&self, one: &str, reason: impl Into<String>) {
+        self.set(one, Some(reason.into()));
+    }
+
+    fn set(&self, one: &str, reason: Option<String>) {
+        // Held to the end: of two the later must not be told of first.
+        let mut unmet = self.unmet.lock().unwrap_or_else(PoisonError::into_inner);
+        match reason {
+            Some(reason) => unmet.insert(one.to_owned(), reason),
+            None => unmet.remove(one),
+        };
+        match unmet.values().next() {
+            Some(reason) => self.condition.not_ready(reason),
+            None => self.condition.ready(),
+        }
+    }
+}
+
 impl Condition {
+    /// Makes it one of several, of each of which it holds to begin with.
+    pub fn of_each(self) -> Each {
+        self.ready();
+        Each {
+            condition: self,
+            unmet: Arc::default(),
+        }
+    }
+
     /// It holds from now on.
     pub fn ready(&self) {
         self.set(State::Ready);
@@ -176,5 +218,19 @@ mod tests {
         shutdown.begin();
         let report = readiness.report();
         assert!(!report.ready && report.conditions[0].name == "draining");
+    }
+    #[test]
+    fn a_condition_of_several_holds_where_it_does_of_each() {
+        let readiness = Readiness::new(&Shutdown::new());
+        let lanes = readiness.condition("lanes").of_each();
+        assert!(readiness.report().ready);
+        lanes.not_ready("a-0", "fenced");
+        lanes.not_ready("a-1", "away");
+        lanes.ready("a-1");
+        let report = readiness.report();
+        assert!(!report.ready);
+        assert_eq!(report.conditions[0].reason.as_deref(), Some("fenced"));
+        lanes.ready("a-0");
+        assert!(readiness.report().ready);
     }
 }

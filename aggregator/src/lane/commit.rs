@@ -1,5 +1,6 @@
 //! When a batch is closed, and how it is sent. The answer of commit is a hint; the chain decides.
 
+use super::held::{Held, Phase};
 use super::{BATCH_BYTES, Ended, Lane};
 use crate::chain::Rule;
 use crate::source::new_batch_id;
@@ -9,6 +10,18 @@ use std::time::{Duration, Instant};
 
 /// How often the end of a partition is asked for.
 const LAG_EVERY: Duration = Duration::from_secs(1);
+/// Age of what was sent and not read back at which the others are not made to wait any more for a partition that is full.
+const HELD_BACK: Duration = Duration::from_secs(1);
+
+/// What is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    /// Of the partitions of which not too much is on its way. One whose chain is held back, as by a transaction of another team that stays
+    /// open, holds up no other.
+    Due,
+    /// All that is in hand.
+    All,
+}
 
 impl Lane {
     /// Age at which the open batches are closed.
@@ -22,35 +35,83 @@ impl Lane {
 
     /// Whether what is in hand should be sent now.
     pub(super) fn is_due(&self) -> bool {
-        let full = self.held.values().any(|held| {
-            let (records, bytes) = held.source.open();
-            records >= self.settings.batch_records || bytes >= BATCH_BYTES
-        });
+        let full = self
+            .held
+            .values()
+            .any(|held| self.has_room(held) && self.is_whole(held));
         let aged = self
             .opened
             .is_some_and(|opened| opened.elapsed() >= self.interval());
-        (full || aged)
-            && !self
-                .held
-                .values()
-                .any(|held| held.source.in_flight() >= self.settings.pipeline)
+        full || aged && self.may_send()
+    }
+
+    /// Whether anything may be sent at all.
+    pub(super) fn may_send(&self) -> bool {
+        self.held
+            .values()
+            .any(|held| self.has_room(held) && !held.is_restoring())
+    }
+
+    /// Whether more of a partition may be on its way.
+    fn has_room(&self, held: &Held) -> bool {
+        held.source.in_flight() < self.settings.pipeline
+    }
+
+    /// Whether its open batch is as large as one may be.
+    fn is_whole(&self, held: &Held) -> bool {
+        let (records, bytes) = held.source.open();
+        records >= self.settings.batch_records || bytes >= BATCH_BYTES
     }
 
     /// Whether nothing more may be folded until something is read back.
     pub(super) fn is_full(&self) -> bool {
-        self.held.values().any(|held| {
-            let (records, bytes) = held.source.open();
-            held.source.in_flight() >= self.settings.pipeline
-                && (records >= self.settings.batch_records || bytes >= BATCH_BYTES)
-        })
+        self.held
+            .values()
+            .any(|held| held.is_running() && !self.has_room(held) && self.is_whole(held))
     }
 
-    /// Closes the batches of all partitions and sends them in one transaction.
-    pub(super) fn commit(&mut self) -> Result<(), Ended> {
+    /// Takes no more of a partition that is full and whose chain is held back, until it goes on.
+    pub(super) fn wait_for_held_back(&mut self) -> Result<(), Ended> {
+        let (mut stop, mut go_on) = (Vec::new(), Vec::new());
+        for (partition, held) in &self.held {
+            let since = held.waiting.as_ref().map(|waiting| waiting.since.elapsed());
+            let is_full = !self.has_room(held) && self.is_whole(held);
+            match held.phase {
+                Phase::Running if is_full && since.is_some_and(|since| since >= HELD_BACK) => {
+                    stop.push(*partition);
+                }
+                Phase::HeldBack if self.has_room(held) => go_on.push(*partition),
+                _ => {}
+            }
+        }
+        for partition in stop {
+            if let Some(held) = self.held.get_mut(&partition) {
+                tracing::warn!(lane = self.settings.name, %partition, "its chain is held back: the others go on without it");
+                held.phase = Phase::HeldBack;
+                self.parts.member.pause(partition)?;
+            }
+        }
+        for partition in go_on {
+            if let Some(held) = self.held.get_mut(&partition) {
+                held.phase = Phase::Running;
+                self.parts.member.seek(partition, held.source.next())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the batches of partitions and sends them in one transaction.
+    pub(super) fn commit(&mut self, what: What) -> Result<(), Ended> {
         self.opened = None;
         let mut transaction = Transaction::default();
+        let pipeline = self.settings.pipeline;
         for held in self.held.values_mut() {
             if held.is_restoring() {
+                continue;
+            }
+            if what == What::Due && held.source.in_flight() >= pipeline {
+                // Looked at again in a while.
+                self.opened = Some(Instant::now());
                 continue;
             }
             if let Some((commit, dead_letters)) = held.source.close(new_batch_id(), &self.settings.name) {
@@ -123,7 +184,11 @@ impl Lane {
                 return;
             };
             held.lag = end.0.saturating_sub(held.source.next().0);
-            self.tools.metrics.lag(*partition, held.lag);
+            // Not behind what was folded: of a chain that is held back that would never say anything.
+            let concluded = held.source.chain.next;
+            self.tools
+                .metrics
+                .lag(*partition, end.0.saturating_sub(concluded.0));
         }
     }
 }

@@ -46,6 +46,8 @@ pub(super) enum Phase {
     Restoring { mark: Option<Offset> },
     /// It folds what comes.
     Running,
+    /// It is full, and waits until what was sent of it is read back.
+    HeldBack,
     /// It needs a schema from the registry first.
     NeedsSchema { id: u32, asked: Option<Instant> },
 }

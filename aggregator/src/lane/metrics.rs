@@ -63,7 +63,7 @@ impl Metrics {
             )?,
             lag: gauges(
                 "tidemark_lane_lag_records",
-                "Records between the lane and the end of events.",
+                "Records between what is concluded on the chain and the end of events.",
             )?,
             keys: gauges("tidemark_lane_dedup_keys", "Idempotency keys remembered.")?,
             spilled: gauges(
@@ -187,11 +187,9 @@ impl Metrics {
             .inc();
     }
 
-    /// Partitions that are another's now have no lag here.
-    pub(super) fn forget(&self, partitions: impl Iterator<Item = Partition>) {
-        for partition in partitions {
-            self.lag(partition, 0);
-            self.dedup(partition, 0, 0, 0);
-        }
+    /// A partition that is another's now has no lag here.
+    pub(super) fn forget(&self, partition: Partition) {
+        self.lag(partition, 0);
+        self.dedup(partition, 0, 0, 0);
     }
 }

@@ -140,6 +140,9 @@ impl Lane {
                 );
             }
         }
+        if let Some(held) = self.held.get_mut(&partition) {
+            held.outbox_schema = None;
+        }
         Ok(Some((chunk, next)))
     }
 

@@ -30,15 +30,19 @@ impl Lane {
                         continue;
                     }
                     let superseded = held.source.chain.superseded;
+                    let is_restoring = held.is_restoring();
                     match held.source.offer(*offset, bytes).map_err(Ended::from)? {
                         ReadBack::Lost => lost.push(*partition),
                         ReadBack::Done(_) => self.tools.metrics.read_back(*partition),
                         ReadBack::Followed | ReadBack::Nothing => {}
                     }
                     held.end_traced();
-                    self.tools
-                        .metrics
-                        .superseded(*partition, held.source.chain.superseded - superseded);
+                    // What is on the chain since long ago is found at each restore, and is no news.
+                    if !is_restoring {
+                        self.tools
+                            .metrics
+                            .superseded(*partition, held.source.chain.superseded - superseded);
+                    }
                 }
                 ChainEvent::Reached(place) => {
                     if let Some(held) = self.held.get_mut(&place.partition) {

@@ -3,7 +3,8 @@
 
 use super::*;
 use crate::spill::Spill;
-use log::{AppendError, Appended, ChainEvent, Chunk, CommitError, Place, Transaction};
+use log::batch::Kind;
+use log::{AppendError, Appended, ChainEvent, Chunk, CommitError, Place, Record, Transaction};
 use schemas::Offset;
 use schemas::key::{Hashing, Secret};
 use service::readiness::Readiness;
@@ -15,7 +16,11 @@ struct Still {
     looks: u32,
     polls: u32,
     stop: CancellationToken,
+    /// Partitions of each transaction.
+    sent: Sent,
 }
+
+type Sent = Arc<Mutex<Vec<Vec<Partition>>>>;
 
 impl Still {
     fn new(stop: &CancellationToken) -> Box<Self> {
@@ -23,6 +28,7 @@ impl Still {
             looks: 0,
             polls: 0,
             stop: stop.clone(),
+            sent: Sent::default(),
         })
     }
 }
@@ -53,7 +59,9 @@ impl Member for Still {
         Ok(Offset(0))
     }
 
-    fn commit(&mut self, _: &Transaction) -> Result<(), CommitError> {
+    fn commit(&mut self, transaction: &Transaction) -> Result<(), CommitError> {
+        let partitions = transaction.commits.iter().map(|commit| commit.partition);
+        self.sent.lock().unwrap().push(partitions.collect());
         Ok(())
     }
 
@@ -110,6 +118,7 @@ struct Rig {
     answer: SyncSender<(u32, Answer)>,
     asked: Receiver<u32>,
     readiness: Readiness,
+    sent: Sent,
     _runtime: tokio::runtime::Runtime,
     _folder: tempfile::TempDir,
 }
@@ -122,22 +131,27 @@ fn rig() -> Rig {
         .unwrap();
     let rules = Arc::new(Rules {
         generation: 1,
-        partitions: 1,
+        partitions: 2,
         hashing: Hashing::new(&Secret([3; 32])),
     });
-    let metrics = Metrics::new(&service::metrics::Registry::new().unwrap(), 1).unwrap();
+    let metrics = Metrics::new(&service::metrics::Registry::new().unwrap(), 2).unwrap();
     let readiness = Readiness::new(&Shutdown::new());
     let tools = Tools {
         spill: Spill::open(folder.path()).unwrap(),
-        waits: Waits::new(metrics.waiting.clone(), Some(readiness.condition("registry"))),
+        waits: Waits::new(
+            metrics.waiting.clone(),
+            Some(readiness.condition("registry").of_each()),
+        ),
         metrics,
         runtime: runtime.handle().clone(),
         stop: stop.clone(),
     };
     let (questions, asked) = std::sync::mpsc::sync_channel(1);
     let (answer, answers) = std::sync::mpsc::sync_channel(1);
+    let member = Still::new(&stop);
+    let sent = member.sent.clone();
     let parts = Parts {
-        member: Still::new(&stop),
+        member,
         chain: Still::new(&stop),
         reader: Still::new(&stop),
         appender: Arc::from(Still::new(&stop) as Box<dyn Appender>),
@@ -162,6 +176,7 @@ fn rig() -> Rig {
         answer,
         asked,
         readiness,
+        sent,
         _runtime: runtime,
         _folder: folder,
     }
@@ -199,6 +214,74 @@ fn a_lane_that_waits_for_the_registry_says_so_for_records_and_for_held_ones_that
     rig.answer.send((9, Answer::Unknown)).unwrap();
     rig.lane.learn_schemas().unwrap();
     assert_eq!(waits(&rig), (0, true));
+}
+
+/// A record that is a dead letter, whatever it holds.
+fn record(offset: u64) -> Record<'static> {
+    Record {
+        offset: Offset(offset),
+        append_ms: 1,
+        key: None,
+        value: Some(b"{}"),
+        origin: None,
+        kind: Kind::Event,
+        redrive: None,
+        trace: None,
+    }
+}
+
+#[test]
+fn a_partition_whose_chain_is_held_back_holds_up_no_other_and_takes_no_more_than_a_batch() {
+    let mut rig = rig();
+    let (slow, quick) = (Partition(0), Partition(1));
+    for partition in [slow, quick] {
+        rig.lane.hold(partition);
+        rig.lane.held.get_mut(&partition).unwrap().phase = Phase::Running;
+    }
+    let fold = |rig: &mut Rig, partition, offset| {
+        let mut batch = RecordBatch::new(partition);
+        batch.push(record(offset));
+        rig.lane.fold(&batch).unwrap();
+    };
+    fold(&mut rig, slow, 0);
+    assert!(rig.lane.is_due());
+    rig.lane.commit(What::Due).unwrap();
+    // As many as may be on their way, and none is read back.
+    fold(&mut rig, slow, 1);
+    assert!(!rig.lane.is_due());
+    assert!(rig.lane.is_full(), "for a moment all wait for it");
+    let held = rig.lane.held.get_mut(&slow).unwrap();
+    held.waiting = Some(held::Waiting {
+        id: held.source.oldest_in_flight().unwrap(),
+        since: Instant::now().checked_sub(Duration::from_secs(2)).unwrap(),
+        mark: None,
+    });
+    rig.lane.wait_for_held_back().unwrap();
+    assert!(!rig.lane.is_full());
+    fold(&mut rig, quick, 0);
+    assert!(rig.lane.is_due());
+    rig.lane.commit(What::Due).unwrap();
+    fold(&mut rig, slow, 2);
+    assert_eq!(rig.lane.held[&slow].source.open().0, 1, "it takes no more");
+    assert_eq!(*rig.sent.lock().unwrap(), [[slow], [quick]]);
+    // Whoever goes sends all of it.
+    rig.lane.commit(What::All).unwrap();
+    assert_eq!(rig.sent.lock().unwrap().last().unwrap(), &[slow]);
+    // It was read back, or believed.
+    rig.lane.held.values_mut().for_each(|held| held.source.believe());
+    rig.lane.wait_for_held_back().unwrap();
+    assert!(rig.lane.held[&slow].is_running());
+}
+
+#[test]
+fn a_lane_that_lost_a_partition_and_begins_again_takes_it_from_nobody() {
+    let mut rig = rig();
+    let (partition, owned) = (Partition(0), rig.lane.parts.owned.clone());
+    rig.lane.handle(LaneEvent::Assigned(vec![partition])).unwrap();
+    owned.take(partition, "another");
+    rig.lane.begin_again(&[partition]).unwrap();
+    rig.lane.handle(LaneEvent::Lost(vec![partition])).unwrap();
+    assert_eq!(owned.get(), BTreeSet::from([partition]));
 }
 
 #[test]

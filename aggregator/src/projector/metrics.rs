@@ -70,9 +70,10 @@ impl Metrics {
         set(self.behind.get(&[&partition.to_string()]), records);
     }
 
-    /// A partition that is another's now has nothing behind here.
+    /// A partition that is another's now is nowhere here, and has nothing behind.
     pub(super) fn forget(&self, partition: Partition) {
         self.behind(partition, 0);
+        self.projected(partition, Offset(0));
     }
 }
 
