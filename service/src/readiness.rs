@@ -219,6 +219,7 @@ mod tests {
         let report = readiness.report();
         assert!(!report.ready && report.conditions[0].name == "draining");
     }
+
     #[test]
     fn a_condition_of_several_holds_where_it_does_of_each() {
         let readiness = Readiness::new(&Shutdown::new());

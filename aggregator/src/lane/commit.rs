@@ -67,7 +67,11 @@ impl Lane {
     pub(super) fn is_full(&self) -> bool {
         self.held
             .values()
-            .any(|held| held.is_running() && !self.has_room(held) && self.is_whole(held))
+            .any(|held| held.is_running() && self.takes_no_more(held))
+    }
+
+    fn takes_no_more(&self, held: &Held) -> bool {
+        !self.has_room(held) && self.is_whole(held)
     }
 
     /// Takes no more of a partition that is full and whose chain is held back, until it goes on.
@@ -75,9 +79,10 @@ impl Lane {
         let (mut stop, mut go_on) = (Vec::new(), Vec::new());
         for (partition, held) in &self.held {
             let since = held.waiting.as_ref().map(|waiting| waiting.since.elapsed());
-            let is_full = !self.has_room(held) && self.is_whole(held);
             match held.phase {
-                Phase::Running if is_full && since.is_some_and(|since| since >= HELD_BACK) => {
+                Phase::Running
+                    if self.takes_no_more(held) && since.is_some_and(|since| since >= HELD_BACK) =>
+                {
                     stop.push(*partition);
                 }
                 Phase::HeldBack if self.has_room(held) => go_on.push(*partition),

@@ -344,10 +344,10 @@ fn wake_a_zombie(stage: &mut Stage) {
     zombie.freeze().unwrap();
     let server = stage.world.query_address;
     let before = Ledger::ask(server, PATIENCE).map_or(0, |ledger| ledger.counted);
-    // Half of the lanes alone would need ten seconds for so many, and leave as many in flight: 500.
+    // Half of the lanes alone would need ten seconds for so many, and leave as many in flight.
     until("another one has concluded its records", || {
         let ledger = Ledger::ask(server, PATIENCE);
-        ledger.is_ok_and(|ledger| ledger.counted > before + 5 * RATE && ledger.in_flight < 4 * RATE)
+        ledger.is_ok_and(|ledger| ledger.counted > before + 5 * RATE && ledger.in_flight < RATE)
     });
     offsets_name(stage, NO_GENERATION);
     zombie.wake().unwrap();
